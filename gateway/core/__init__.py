@@ -1,0 +1,1 @@
+"""The words of the domain as plain values: no I/O, no framework, no configuration."""

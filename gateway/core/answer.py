@@ -1,0 +1,38 @@
+"""What a backend gives back: one `Answer`, or a stream of `Chunk`s. Both are OpenAI wire objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.core.usage import Usage
+
+
+@dataclass(slots=True)
+class Answer:
+    """A whole `chat.completion` object: its bytes as the backend sent them, and parsed."""
+
+    raw: bytes
+    payload: Mapping[str, Any]
+    model_served: str | None = None
+    usage: Usage | None = None
+
+
+@dataclass(slots=True)
+class Chunk:
+    r"""One or more whole server-sent events, framed (`data: {…}\n\n`), ready to be sent on.
+
+    A chunk that carries usage holds exactly one event, with `usage` and `payload` (that event
+    parsed) set; every other chunk is opaque bytes. `[DONE]` is never a chunk: the API adds it
+    after a stream that ended well.
+    """
+
+    frames: bytes
+    events: int = 1
+    usage: Usage | None = None
+    payload: Mapping[str, Any] | None = None
+    model_served: str | None = None
+
+
+Item = Answer | Chunk

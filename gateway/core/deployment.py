@@ -1,0 +1,50 @@
+"""A deployment: a configured backend, the model it serves, its price and what it can do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from gateway.core.price import Price
+
+
+class Tier(StrEnum):
+    """Which side of the threshold a deployment answers."""
+
+    SMALL = "small"
+    LARGE = "large"
+
+
+class Capability(StrEnum):
+    """Something a request may need that not every deployment can do."""
+
+    TOOLS = "tools"
+    JSON_SCHEMA = "json_schema"
+    VISION = "vision"
+    AUDIO = "audio"
+    FILES = "files"
+    LOGPROBS = "logprobs"
+    MULTIPLE_CHOICES = "n"
+
+
+ALL_CAPABILITIES = frozenset(Capability)
+
+
+@dataclass(slots=True, frozen=True)
+class Deployment:
+    """One target of routing. `model` is the name that the backend itself knows.
+
+    `context_window` is in tokens, None when unknown. `unavailable` says in one clause why the
+    deployment can't be called at all (for example `OPENAI_API_KEY is not set`).
+    """
+
+    name: str
+    tier: Tier
+    backend: str
+    model: str
+    aliases: tuple[str, ...] = ()
+    capabilities: frozenset[Capability] = ALL_CAPABILITIES
+    context_window: int | None = None
+    max_output_tokens: int | None = None
+    price: Price | None = None
+    unavailable: str | None = None

@@ -1,0 +1,50 @@
+"""One row of the ledger: one attempt at a backend."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from gateway.core.price import UNPRICED, Cost
+from gateway.core.usage import Usage
+
+Outcome = Literal["ok", "upstream_error", "timeout", "cancelled", "interrupted"]
+
+
+@dataclass(slots=True)
+class LedgerEntry:
+    """What the ledger keeps of one attempt. No prompt text, no key: `key_id` is a digest.
+
+    `ts` is when the request arrived (UTC). `latency_ms` runs from the call to its end, `ttft_ms`
+    to its first item, `overhead_ms` is the gateway's own time before the call.
+    """
+
+    request_id: str
+    attempt: int
+    ts: datetime
+    endpoint: str
+    model_requested: str
+    deployment: str
+    tier: str
+    reason: str
+    router_version: str
+    stream: bool
+    key_id: str | None = None
+    session: str | None = None
+    client_request_id: str | None = None
+    model_served: str | None = None
+    score: float | None = None
+    threshold: float | None = None
+    propensity: float = 1.0
+    outcome: Outcome = "cancelled"
+    status: int = 0
+    usage: Usage | None = None
+    cost: Cost = UNPRICED
+    energy_wh: float | None = None
+    energy_source: str | None = None
+    latency_ms: float = 0.0
+    ttft_ms: float | None = None
+    overhead_ms: float = 0.0
+    tags: Mapping[str, str] = field(default_factory=dict)

@@ -1,0 +1,140 @@
+"""Everything that can go wrong, as one tree.
+
+    GatewayError
+    ├── InvalidRequest            the client's body, headers or model name (4xx)
+    │   ├── ModelNotFound
+    │   ├── ContextTooLong
+    │   ├── CapabilityMissing     no deployment can do what the request needs
+    │   └── RequestTooLarge
+    ├── Unauthorized              the client's key is missing or wrong
+    └── BackendError              a deployment failed
+        ├── UpstreamError         the upstream answered with an error of its own
+        ├── UpstreamUnavailable   no connection, or not an answer that we can read
+        ├── UpstreamTimeout       nothing came in time
+        ├── StreamInterrupted     the stream ended before its end
+        └── EngineUnavailable     the local engine is not loaded, is full, or died
+
+`code` is the machine word of OpenAI's envelope; `retryable` says whether another attempt may
+succeed. The HTTP statuses live in `gateway.api.errors` alone, save an upstream's own `status`.
+"""
+
+from __future__ import annotations
+
+
+class GatewayError(Exception):
+    """The root. `message` is one clear sentence and never holds a secret."""
+
+    code: str | None = "internal_error"
+    retryable = False
+
+    def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        if code is not None:
+            self.code = code
+
+
+class InvalidRequest(GatewayError):
+    """The request can't be served as it is; the client has to change it."""
+
+    code: str | None = None
+
+
+class ModelNotFound(InvalidRequest):
+    """The `model` names nothing that the gateway serves."""
+
+    code = "model_not_found"
+
+
+class ContextTooLong(InvalidRequest):
+    """The conversation doesn't fit into any model that could answer it."""
+
+    code = "context_length_exceeded"
+
+
+class CapabilityMissing(InvalidRequest):
+    """No eligible deployment can do what the request needs."""
+
+    code = "unsupported_capability"
+
+
+class RequestTooLarge(InvalidRequest):
+    """The body is larger than the configured limit."""
+
+    code = "request_too_large"
+
+
+class Unauthorized(GatewayError):
+    """The client's key is missing or wrong."""
+
+    code = "invalid_api_key"
+
+
+class BackendError(GatewayError):
+    """A deployment failed. `status` is the upstream's own HTTP status where it gave one."""
+
+    code = "backend_error"
+    retryable = True
+    timed_out = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        code: str | None = None,
+        status: int | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message, param=param, code=code)
+        self.status = status
+        self.retry_after_s = retry_after_s
+
+
+class UpstreamError(BackendError):
+    """The upstream answered with an error; `error_type` is its own `type` word."""
+
+    code: str | None = "upstream_error"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        param: str | None = None,
+        code: str | None = None,
+        error_type: str | None = None,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(
+            message, param=param, code=code, status=status, retry_after_s=retry_after_s
+        )
+        self.error_type = error_type
+        self.retryable = status in {408, 409, 429} or status >= 500
+
+
+class UpstreamUnavailable(BackendError):
+    """The upstream can't be reached, or what it sent can't be read."""
+
+    code = "upstream_unavailable"
+
+
+class UpstreamTimeout(BackendError):
+    """The upstream didn't answer in time."""
+
+    code = "upstream_timeout"
+    timed_out = True
+
+
+class StreamInterrupted(BackendError):
+    """A stream broke after it had begun."""
+
+    code = "stream_interrupted"
+    retryable = False
+
+
+class EngineUnavailable(BackendError):
+    """The local engine can't take the request now."""
+
+    code = "engine_unavailable"

@@ -1,0 +1,53 @@
+"""The interfaces that the layers above compose: backend, sink, token counter, scorer."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol, runtime_checkable
+
+from gateway.core.answer import Item
+from gateway.core.deployment import Deployment
+from gateway.core.entry import LedgerEntry
+from gateway.core.request import Caller, ChatRequest
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """An object that can answer. One backend may serve several deployments."""
+
+    async def start(self) -> None:
+        """Open connections and begin loading; returns at once, never blocks the event loop."""
+
+    async def stop(self) -> None:
+        """Close everything that `start` opened."""
+
+    def call(
+        self, request: ChatRequest, deployment: Deployment, caller: Caller
+    ) -> AsyncIterator[Item]:
+        """Answer the request: one `Answer` (plain) or `Chunk`s (`request.stream`).
+
+        Closing the iterator early cancels the work. Raises only `BackendError`s.
+        """
+
+    def not_ready(self) -> str | None:
+        """Why the backend can't answer yet, in one clause; None when it can."""
+
+
+class TokenCounter(Protocol):
+    """Counts a conversation's tokens by the model's own tokenizer and chat template."""
+
+    def exceeds(self, messages: Sequence[Any], limit: int) -> bool:
+        """Whether the prompt has more than `limit` tokens; bounded work however long it is."""
+
+
+class Sink(Protocol):
+    """Where ledger entries go."""
+
+    def put(self, entry: LedgerEntry) -> None:
+        """Take one entry; never blocks and never raises."""
+
+    def start(self) -> None:
+        """Begin writing in the background."""
+
+    def stop(self) -> None:
+        """Write what is still queued, then end."""

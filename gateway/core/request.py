@@ -1,0 +1,41 @@
+"""A chat request as the client sent it: the bytes, the parsed body, and the few fields we read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+CHAT_COMPLETIONS = "/v1/chat/completions"
+
+
+@dataclass(slots=True, frozen=True)
+class ChatRequest:
+    """One parsed `POST /v1/chat/completions` body; fields we don't name stay in `payload`.
+
+    `raw` is the body as received, so that a backend can forward it without re-serialising;
+    `payload` is `raw` parsed once. Neither may be changed in place: several attempts share them.
+    """
+
+    raw: bytes
+    payload: Mapping[str, Any]
+    model: str
+    messages: Sequence[Mapping[str, Any]]
+    stream: bool = False
+    include_usage: bool = False
+    max_tokens: int | None = None
+    endpoint: str = CHAT_COMPLETIONS
+
+
+@dataclass(slots=True, frozen=True)
+class Caller:
+    """Who asks and how: what the request's headers say, apart from the body."""
+
+    request_id: str
+    key_id: str | None = None
+    client_request_id: str | None = None
+    threshold: float | None = None
+    policy: str | None = None
+    session: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
+    traceparent: str | None = None

@@ -1,0 +1,53 @@
+"""Token counts of one call, in the OpenAI API's words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal
+
+UsageSource = Literal["reported", "counted", "estimated"]
+
+
+@dataclass(slots=True, frozen=True)
+class Usage:
+    """How many tokens a call used, and who says so.
+
+    `cached_tokens` are a part of `prompt_tokens`; `reasoning_tokens` are a part of
+    `completion_tokens`. `compute_s` is the time that the local engine spent on this call alone,
+    in seconds; `reported_cost_usd` is the amount that the provider itself put in its usage.
+    """
+
+    prompt_tokens: int
+    completion_tokens: int
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    source: UsageSource = "reported"
+    compute_s: float | None = None
+    reported_cost_usd: Decimal | None = None
+
+    @classmethod
+    def from_wire(cls, usage: Mapping[str, Any]) -> Usage:
+        """Read an OpenAI `usage` object; missing or malformed counts are taken as 0."""
+        prompt_details = _mapping(usage.get("prompt_tokens_details"))
+        completion_details = _mapping(usage.get("completion_tokens_details"))
+        cost = usage.get("cost")
+        is_amount = isinstance(cost, int | float) and not isinstance(cost, bool) and cost >= 0
+        return cls(
+            prompt_tokens=_count(usage.get("prompt_tokens")),
+            completion_tokens=_count(usage.get("completion_tokens")),
+            cached_tokens=_count(prompt_details.get("cached_tokens")),
+            reasoning_tokens=_count(completion_details.get("reasoning_tokens")),
+            reported_cost_usd=Decimal(str(cost)) if is_amount else None,
+        )
+
+
+def _mapping(value: object) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return 0
+    return max(0, int(value))
