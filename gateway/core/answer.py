@@ -1,4 +1,4 @@
-"""What a backend gives back: one `Answer`, or a stream of `Chunk`s. Both are OpenAI wire objects."""
+"""What a backend gives back: one `Answer`, or `Chunk`s of a stream, as OpenAI wire objects."""
 
 from __future__ import annotations
 

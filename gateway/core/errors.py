@@ -74,7 +74,7 @@ class Unauthorized(GatewayError):
 class BackendError(GatewayError):
     """A deployment failed. `status` is the upstream's own HTTP status where it gave one."""
 
-    code = "backend_error"
+    code: str | None = "backend_error"
     retryable = True
     timed_out = False
 
@@ -95,7 +95,7 @@ class BackendError(GatewayError):
 class UpstreamError(BackendError):
     """The upstream answered with an error; `error_type` is its own `type` word."""
 
-    code: str | None = "upstream_error"
+    code = "upstream_error"
 
     def __init__(
         self,

@@ -1,0 +1,219 @@
+"""The configuration file as types. Every key has a default; unknown keys are refused.
+
+`config/gateway.yaml` documents each key for people and holds exactly these defaults.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from gateway.core.deployment import Capability, Tier
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+UsdRate = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
+EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+BaseUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ServerSettings(_Section):
+    """Where the gateway listens, and its limits."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=0, le=65535)
+    workers: int = Field(1, ge=1, le=64)
+    max_body_mb: Positive = 20
+    shutdown_grace_s: Positive = 30
+
+
+class AuthSettings(_Section):
+    """Who may call: client keys, comma-separated in one environment variable."""
+
+    api_keys_env: EnvName = "GATEWAY_API_KEYS"
+
+
+class PriceSettings(_Section):
+    """USD per million tokens (`input`, `output`, `cached_input`), or USD per hour of compute."""
+
+    input: UsdRate | None = None
+    cached_input: UsdRate | None = None
+    output: UsdRate | None = None
+    usd_per_hour: UsdRate | None = None
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> Self:
+        per_token = (self.input, self.output)
+        if self.usd_per_hour is not None:
+            if any(rate is not None for rate in (*per_token, self.cached_input)):
+                raise ValueError("give usd_per_hour or rates per million tokens, not both")
+        elif any(rate is None for rate in per_token):
+            raise ValueError("input and output are both needed (or usd_per_hour alone)")
+        return self
+
+
+class DeploymentSettings(_Section):
+    """One model behind one backend."""
+
+    name: Name
+    tier: Tier
+    backend: Literal["local", "openai"]
+    model: str = Field(min_length=1)
+    aliases: tuple[Name, ...] = ()
+    price: PriceSettings | None = None
+    context_window: int | None = Field(None, ge=1)
+    capabilities: tuple[Capability, ...] | None = None
+    retries: int = Field(2, ge=0, le=10)
+    # Remote upstreams
+    base_url: BaseUrl | None = None
+    api_key_env: EnvName | None = None
+    connect_timeout_s: Positive = 5
+    timeout_s: Positive = 60
+    idle_timeout_s: Positive = 30
+    extra_headers: dict[str, str] = Field(default_factory=dict)
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
+    stream_usage: bool = True
+    # The local engine
+    dtype: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
+    threads: int | None = Field(None, ge=1)
+    max_concurrent: int = Field(8, ge=1)
+    max_queue: int = Field(64, ge=0)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.name == "auto" or self.name.startswith(("auto:", "auto@")):
+            raise ValueError("a deployment can't be called auto: that name means routing")
+        if self.backend == "openai" and self.base_url is None:
+            raise ValueError("base_url is needed for the openai backend")
+        if self.backend == "local" and self.base_url is not None:
+            raise ValueError("base_url has no meaning for the local backend")
+        return self
+
+
+class TargetSettings(_Section):
+    """What a policy aims for; its threshold is solved from this."""
+
+    quality: Annotated[float, Field(gt=0, le=1)] | None = None
+    large_share: Probability | None = None
+
+    @model_validator(mode="after")
+    def _one_target(self) -> Self:
+        if (self.quality is None) == (self.large_share is None):
+            raise ValueError("give exactly one of quality and large_share")
+        return self
+
+
+class PolicySettings(_Section):
+    """A named threshold: a number, solved from a target, or (with neither) `routing.threshold`."""
+
+    threshold: Probability | None = None
+    target: TargetSettings | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.threshold is not None and self.target is not None:
+            raise ValueError("give a threshold or a target, not both")
+        return self
+
+
+def _shipped_policies() -> dict[str, PolicySettings]:
+    return {
+        "balanced": PolicySettings(),
+        "cheap": PolicySettings(threshold=0.8),
+        "quality": PolicySettings(target=TargetSettings(quality=0.95)),
+    }
+
+
+class RoutingSettings(_Section):
+    """How requests are routed."""
+
+    threshold: Probability = 0.5
+    default_policy: str = "balanced"
+    policies: dict[Name, PolicySettings] = Field(default_factory=_shipped_policies)
+    fallback: Literal["any_tier", "same_tier", "none"] = "any_tier"
+    model_map: dict[str, str] = Field(default_factory=dict)
+    reserved_output_tokens: int = Field(256, ge=1)
+    classifier: Path | None = None
+
+    @model_validator(mode="after")
+    def _default_exists(self) -> Self:
+        if self.default_policy not in self.policies:
+            known = ", ".join(sorted(self.policies))
+            raise ValueError(f"default_policy {self.default_policy!r} is none of: {known}")
+        return self
+
+
+class LedgerSettings(_Section):
+    """Where the spend log is kept."""
+
+    url: Annotated[str, StringConstraints(pattern=r"^(sqlite|postgresql(\+psycopg)?)://")] = (
+        "sqlite:///gateway.db"
+    )
+    durable: bool = False
+    retention_days: int | None = Field(90, ge=1)
+    queue_size: int = Field(10_000, ge=1)
+    flush_interval_s: Positive = 0.5
+
+
+class ModelsSettings(_Section):
+    """Where fetched models are kept; by default a folder of the user's cache."""
+
+    dir: Path | None = None
+
+
+class LoggingSettings(_Section):
+    """One line a request on standard output: JSON, or coloured text on a terminal."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "json", "console"] = "auto"
+
+
+def _shipped_deployments() -> tuple[DeploymentSettings, ...]:
+    return (
+        DeploymentSettings(
+            name="smollm2",
+            tier=Tier.SMALL,
+            backend="local",
+            model="smollm2-135m-instruct",
+            price=PriceSettings(usd_per_hour=Decimal("0.08")),
+        ),
+        DeploymentSettings(
+            name="gpt-4o",
+            tier=Tier.LARGE,
+            backend="openai",
+            model="gpt-4o",
+            base_url="https://api.openai.com/v1",
+            api_key_env="OPENAI_API_KEY",
+        ),
+    )
+
+
+class Settings(_Section):
+    """The whole configuration file."""
+
+    server: ServerSettings = ServerSettings()
+    auth: AuthSettings = AuthSettings()
+    deployments: tuple[DeploymentSettings, ...] = Field(default_factory=_shipped_deployments)
+    routing: RoutingSettings = Field(default_factory=RoutingSettings)
+    ledger: LedgerSettings = LedgerSettings()
+    models: ModelsSettings = ModelsSettings()
+    logging: LoggingSettings = LoggingSettings()
+
+    @model_validator(mode="after")
+    def _unique_names(self) -> Self:
+        if not self.deployments:
+            raise ValueError("deployments: at least one is needed")
+        names = Counter(name for entry in self.deployments for name in {entry.name, *entry.aliases})
+        twice = sorted(name for name, count in names.items() if count > 1)
+        if twice:
+            raise ValueError(f"deployments: names or aliases used twice: {', '.join(twice)}")
+        return self
