@@ -27,6 +27,9 @@ class GatewayError(Exception):
     code: str | None = "internal_error"
     retryable = False
 
+    #: Set where the gateway has already tried again, so that clients needn't.
+    exhausted = False
+
     def __init__(self, message: str, *, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
         self.message = message

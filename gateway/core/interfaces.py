@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from gateway.core.answer import Item
@@ -23,10 +23,10 @@ class Backend(Protocol):
 
     def call(
         self, request: ChatRequest, deployment: Deployment, caller: Caller
-    ) -> AsyncIterator[Item]:
+    ) -> AsyncGenerator[Item, None]:
         """Answer the request: one `Answer` (plain) or `Chunk`s (`request.stream`).
 
-        Closing the iterator early cancels the work. Raises only `BackendError`s.
+        Closing the generator early cancels the work. Raises only `BackendError`s.
         """
 
     def not_ready(self) -> str | None:

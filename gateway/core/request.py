@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ class ChatRequest:
 
     `raw` is the body as received, so that a backend can forward it without re-serialising;
     `payload` is `raw` parsed once. Neither may be changed in place: several attempts share them.
+    `received_s` is when the body had arrived, on the `time.perf_counter` clock.
     """
 
     raw: bytes
@@ -25,6 +27,7 @@ class ChatRequest:
     include_usage: bool = False
     max_tokens: int | None = None
     endpoint: str = CHAT_COMPLETIONS
+    received_s: float = field(default_factory=time.perf_counter)
 
 
 @dataclass(slots=True, frozen=True)
