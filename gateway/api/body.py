@@ -1,0 +1,76 @@
+"""Reading what the client sends: the body, bounded, and the news that the client has left."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from starlette.types import Receive, Scope
+
+from gateway.api.errors import UnsupportedMediaType
+from gateway.api.exchange import header
+from gateway.core.errors import InvalidRequest, RequestTooLarge
+
+T = TypeVar("T")
+
+
+class ClientLeft(Exception):
+    """The client closed the connection before the answer was complete."""
+
+
+async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
+    """The whole body of a JSON request.
+
+    Raises UnsupportedMediaType, RequestTooLarge (before reading on, once that is known), and
+    ClientLeft.
+    """
+    media_type = (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
+    if media_type != "application/json" and not media_type.endswith("+json"):
+        raise UnsupportedMediaType("The body must be JSON: send 'content-type: application/json'.")
+    declared = header(scope, b"content-length")
+    if declared is not None and declared.isdecimal() and int(declared) > limit_bytes:
+        raise _too_large(limit_bytes)
+    message = await receive()
+    if message["type"] == "http.request" and not message.get("more_body", False):
+        whole: bytes = message.get("body", b"")
+        return _within(whole, limit_bytes)
+    parts = bytearray()
+    while message["type"] == "http.request":
+        parts += message.get("body", b"")
+        _within(parts, limit_bytes)
+        if not message.get("more_body", False):
+            return bytes(parts)
+        message = await receive()
+    raise ClientLeft
+
+
+def _within(body: Any, limit_bytes: int) -> Any:
+    if len(body) > limit_bytes:
+        raise _too_large(limit_bytes)
+    return body
+
+
+def _too_large(limit_bytes: int) -> InvalidRequest:
+    return RequestTooLarge(f"The body is larger than the limit of {limit_bytes} bytes.")
+
+
+async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
+    """Run `work`, cancelled as soon as the client leaves (then ClientLeft is raised)."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 (this is a coroutine)
+    watcher = asyncio.create_task(_watch(receive, task))
+    try:
+        return await work
+    except asyncio.CancelledError:
+        if watcher.done() and not watcher.cancelled() and task.uncancel() == 0:
+            raise ClientLeft from None
+        raise
+    finally:
+        watcher.cancel()
+
+
+async def _watch(receive: Receive, task: asyncio.Task[Any]) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    task.cancel()

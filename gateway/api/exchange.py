@@ -1,0 +1,42 @@
+"""One HTTP exchange: what is known of it before and after the endpoint has run."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from starlette.types import Scope
+
+from gateway.core.entry import LedgerEntry
+
+SCOPE_KEY = "gateway.exchange"
+
+
+@dataclass(slots=True)
+class Exchange:
+    """The request's id, who called, and (once routed) the ledger entry of the answering attempt."""
+
+    request_id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
+    key_id: str | None = None
+    status: int = 0
+    entry: LedgerEntry | None = None
+
+
+def exchange_of(scope: Scope) -> Exchange:
+    """The exchange that the gate put into the scope."""
+    exchange = scope[SCOPE_KEY]
+    assert isinstance(exchange, Exchange)  # noqa: S101 (the gate is outermost)
+    return exchange
+
+
+def header_values(scope: Scope, name: bytes) -> Iterator[str]:
+    """The values of a request header, in order; names are lower case in ASGI."""
+    for key, value in scope["headers"]:
+        if key == name:
+            yield value.decode("latin-1").strip()
+
+
+def header(scope: Scope, name: bytes) -> str | None:
+    """The first value of a request header, or None."""
+    return next(header_values(scope, name), None)

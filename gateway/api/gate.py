@@ -1,0 +1,86 @@
+"""The outermost layer: request id, key check before the body is read, a log line a request."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from gateway.api.errors import envelope, headers_of, status_of
+from gateway.api.exchange import SCOPE_KEY, Exchange
+from gateway.api.keys import KeyRing
+from gateway.api.respond import send_json
+from gateway.core.errors import GatewayError, Unauthorized
+
+#: Probes come without a key.
+OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+
+_log = logging.getLogger("gateway.request")
+
+
+class Gate:
+    """ASGI middleware around the whole application; it never touches a body."""
+
+    def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
+        self._app = app
+        self._keys = keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let one HTTP exchange through, or answer 401."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started_s = time.perf_counter()
+        exchange = scope[SCOPE_KEY] = Exchange()
+        request_id = (b"x-request-id", exchange.request_id.encode())
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                exchange.status = message["status"]
+                message["headers"] = [*message.get("headers", ()), request_id, _NO_SNIFF]
+            await send(message)
+
+        try:
+            if scope["path"] not in OPEN_PATHS:
+                exchange.key_id = self._keys.identify(scope)
+            await self._app(scope, receive, send_with_id)
+        except Unauthorized as error:
+            await send_error(send_with_id, error)
+        finally:
+            _log_exchange(scope, exchange, (time.perf_counter() - started_s) * 1e3)
+
+
+_NO_SNIFF = (b"x-content-type-options", b"nosniff")
+
+
+async def send_error(send: Send, error: GatewayError) -> None:
+    """Answer with the error's status and envelope."""
+    await send_json(send, status_of(error), envelope(error), headers_of(error))
+
+
+def _log_exchange(scope: Scope, exchange: Exchange, latency_ms: float) -> None:
+    level = logging.DEBUG if scope["path"] in OPEN_PATHS else logging.INFO
+    if not _log.isEnabledFor(level):
+        return
+    fields: dict[str, object] = {
+        "request_id": exchange.request_id,
+        "method": scope["method"],
+        "path": scope["path"],
+        "status": exchange.status or 499,
+        "latency_ms": round(latency_ms, 2),
+    }
+    if exchange.key_id is not None:
+        fields["key_id"] = exchange.key_id
+    entry = exchange.entry
+    if entry is not None:
+        fields |= {
+            "deployment": entry.deployment,
+            "tier": entry.tier,
+            "reason": entry.reason,
+            "score": entry.score,
+            "attempt": entry.attempt,
+            "outcome": entry.outcome,
+            "cost_usd": entry.cost.usd,
+        }
+    _log.log(level, "request", extra={"fields": fields})

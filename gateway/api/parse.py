@@ -1,0 +1,169 @@
+"""Bytes to a chat request: the known fields are checked, everything else is kept untouched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Annotated, Any, NotRequired
+
+import orjson
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from typing_extensions import TypedDict
+
+from gateway.api.exchange import Exchange, header
+from gateway.core.errors import InvalidRequest
+from gateway.core.request import Caller, ChatRequest
+
+MAX_TAGS = 16
+MAX_TAG_LENGTH = 64
+
+_PERMISSIVE = ConfigDict(extra="ignore", strict=True)
+
+
+@with_config(_PERMISSIVE)
+class _Message(TypedDict):
+    role: Annotated[str, Field(min_length=1)]
+    content: NotRequired[str | list[str | dict[str, Any]] | None]
+
+
+@with_config(_PERMISSIVE)
+class _StreamOptions(TypedDict):
+    include_usage: NotRequired[bool | None]
+
+
+@with_config(_PERMISSIVE)
+class _ChatFields(TypedDict):
+    """The fields that the gateway reads, with the ranges that OpenAI's reference gives."""
+
+    model: Annotated[str, Field(min_length=1)]
+    messages: Annotated[list[_Message], Field(min_length=1)]
+    stream: NotRequired[bool | None]
+    stream_options: NotRequired[_StreamOptions | None]
+    max_tokens: NotRequired[Annotated[int, Field(ge=1)] | None]
+    max_completion_tokens: NotRequired[Annotated[int, Field(ge=1)] | None]
+    temperature: NotRequired[Annotated[float, Field(ge=0, le=2)] | None]
+    top_p: NotRequired[Annotated[float, Field(ge=0, le=1)] | None]
+    presence_penalty: NotRequired[Annotated[float, Field(ge=-2, le=2)] | None]
+    frequency_penalty: NotRequired[Annotated[float, Field(ge=-2, le=2)] | None]
+    n: NotRequired[Annotated[int, Field(ge=1)] | None]
+    seed: NotRequired[int | None]
+    stop: NotRequired[str | list[str] | None]
+    tools: NotRequired[list[dict[str, Any]] | None]
+    response_format: NotRequired[dict[str, Any] | None]
+    logprobs: NotRequired[bool | None]
+    top_logprobs: NotRequired[Annotated[int, Field(ge=0)] | None]
+
+
+_CHAT_FIELDS: TypeAdapter[_ChatFields] = TypeAdapter(_ChatFields)
+
+
+def parse_chat(body: bytes) -> ChatRequest:
+    """Check a `/v1/chat/completions` body. Raises InvalidRequest naming the field at fault."""
+    payload = parse_object(body)
+    try:
+        fields = _CHAT_FIELDS.validate_python(payload)
+    except ValidationError as error:
+        raise _invalid(error) from None
+    options = fields.get("stream_options")
+    max_tokens = fields.get("max_completion_tokens")
+    return ChatRequest(
+        raw=body,
+        payload=payload,
+        model=fields["model"],
+        messages=payload["messages"],
+        stream=bool(fields.get("stream")),
+        include_usage=bool(options and options.get("include_usage")),
+        max_tokens=fields.get("max_tokens") if max_tokens is None else max_tokens,
+    )
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """Parse a JSON object. Raises InvalidRequest."""
+    try:
+        payload = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise InvalidRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from None
+    if not isinstance(payload, dict):
+        raise InvalidRequest("The body must be a JSON object.", code="invalid_json")
+    return payload
+
+
+def _invalid(error: ValidationError) -> InvalidRequest:
+    """The first problem as one sentence, without echoing what the client sent."""
+    problem = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    param = _param_of(problem["loc"])
+    if problem["type"] == "missing":
+        return InvalidRequest(f"The parameter '{param}' is missing.", param=param)
+    if param == "messages" and problem["type"] == "too_short":
+        return InvalidRequest("'messages' must hold at least one message.", param=param)
+    reason = problem["msg"][:1].lower() + problem["msg"][1:]
+    code = "invalid_value" if problem["type"].endswith(("equal", "short")) else "invalid_type"
+    return InvalidRequest(f"Invalid '{param}': {reason}.", param=param, code=code)
+
+
+def _param_of(location: tuple[int | str, ...]) -> str:
+    """`messages[0].role` from ("messages", 0, "role"); names of union branches are left out."""
+    path = ""
+    for part in location:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif part.isidentifier() and part not in {"str", "int", "float", "bool"}:
+            path += f".{part}" if path else part
+    return path
+
+
+def caller_of(scope: Mapping[str, Any], exchange: Exchange) -> Caller:
+    """What the request's headers say. Raises InvalidRequest for a bad `x-gateway-*` header."""
+    client_request_id = header(scope, b"x-client-request-id")
+    session = header(scope, b"x-gateway-session")
+    return Caller(
+        request_id=exchange.request_id,
+        key_id=exchange.key_id,
+        client_request_id=_printable(client_request_id, 128),
+        threshold=_threshold(header(scope, b"x-gateway-threshold")),
+        policy=header(scope, b"x-gateway-policy"),
+        session=_printable(session, 128),
+        tags=_tags(header(scope, b"x-gateway-tags")),
+        traceparent=_printable(header(scope, b"traceparent"), 128),
+    )
+
+
+def _printable(value: str | None, longest: int) -> str | None:
+    if value is None or not value:
+        return None
+    return "".join(char for char in value if char.isprintable())[:longest]
+
+
+def _threshold(value: str | None) -> float | None:
+    if value is None:
+        return None
+    try:
+        threshold = float(value)
+    except ValueError:
+        threshold = math.nan
+    if not 0 <= threshold <= 1:
+        raise InvalidRequest(
+            "The header x-gateway-threshold must be a number from 0 to 1.",
+            param="x-gateway-threshold",
+        )
+    return threshold
+
+
+def _tags(value: str | None) -> dict[str, str]:
+    """`team=search,env=prod` as a mapping."""
+    if not value:
+        return {}
+    tags: dict[str, str] = {}
+    for pair in value.split(","):
+        name, equals, content = pair.partition("=")
+        name, content = name.strip(), content.strip()
+        if not (name and equals) or len(name) > MAX_TAG_LENGTH or len(content) > MAX_TAG_LENGTH:
+            raise InvalidRequest(
+                "The header x-gateway-tags must be 'name=value' pairs separated by commas, "
+                f"each part at most {MAX_TAG_LENGTH} characters.",
+                param="x-gateway-tags",
+            )
+        tags[name] = content
+    if len(tags) > MAX_TAGS:
+        raise InvalidRequest(f"At most {MAX_TAGS} tags are kept.", param="x-gateway-tags")
+    return tags

@@ -1,0 +1,70 @@
+"""`slm-gateway check`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from rich.console import Console
+from rich.table import Table
+
+from gateway.app.cli.options import ConfigFile, refuse, settings_or_exit
+from gateway.app.compose import Gateway, compose
+from gateway.app.loopback import is_loopback
+from gateway.core.deployment import Deployment
+from gateway.core.price import Price
+from gateway.settings import Environment
+
+
+def check(config: ConfigFile = None) -> None:
+    """Validate the configuration and print the routes that it resolves to."""
+    settings = settings_or_exit(config)
+    gateway = compose(settings, Environment.of_process(), {})
+    console = Console()
+    console.print(_deployments_table(gateway.deployments))
+    console.print(_policies_table(gateway))
+    for note in gateway.startup_notes():
+        console.print(f"[yellow]note[/] {note}")
+    keys = len(gateway.client_keys)
+    if not keys and not is_loopback(settings.server.host):
+        refuse(
+            f"{settings.auth.api_keys_env} is not set: the host {settings.server.host} is refused."
+        )
+    who = f"{keys} client key(s)" if keys else "no client keys: this machine only"
+    console.print(f"[green]ok[/] {who}; ledger {settings.ledger.url}")
+
+
+def _deployments_table(deployments: Iterable[Deployment]) -> Table:
+    table = Table("deployment", "tier", "backend", "model", "context", "price", "state")
+    for one in deployments:
+        window = "unknown" if one.context_window is None else f"{one.context_window:,}"
+        state = f"[yellow]{one.unavailable}[/]" if one.unavailable else "[green]usable[/]"
+        table.add_row(
+            one.name, one.tier.value, one.backend, one.model, window, _price(one.price), state
+        )
+    return table
+
+
+def _price(price: Price | None) -> str:
+    if price is None:
+        return "[yellow]unpriced[/]"
+    if price.usd_per_hour is not None:
+        return f"${price.usd_per_hour}/h\n{price.price_id}"
+    rates = f"${price.usd_per_million_input} in, ${price.usd_per_million_output} out / 1M"
+    return f"{rates}\n{price.price_id}"
+
+
+def _policies_table(gateway: Gateway) -> Table:
+    routing = gateway.settings.routing
+    table = Table("model name", "threshold", "from")
+    for name, policy in gateway.router.policies.items():
+        configured = routing.policies[name]
+        source = "routing.threshold"
+        if configured.target is not None:
+            target = configured.target.model_dump(exclude_none=True)
+            goal = ", ".join(f"{key} {value}" for key, value in target.items())
+            source = f"solved for {goal} on the classifier's own dev outcomes"
+        elif configured.threshold is not None:
+            source = "the policy"
+        names = f"auto:{name}" + (", auto" if name == routing.default_policy else "")
+        table.add_row(names, f"{policy.threshold:.4g}", source)
+    return table

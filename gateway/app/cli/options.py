@@ -1,0 +1,33 @@
+"""Options that several commands take, and how they refuse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from gateway.settings import ConfigError, Settings, load_settings
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="The configuration file; without it config/gateway.yaml here, else the defaults.",
+        show_default=False,
+    ),
+]
+
+
+def settings_or_exit(path: Path | None) -> Settings:
+    """The settings, or the reasons why they are refused on standard error and exit status 2."""
+    try:
+        return load_settings(path)
+    except ConfigError as error:
+        refuse(str(error))
+
+
+def refuse(message: str, status: int = 2) -> NoReturn:
+    """Say why on standard error, and end."""
+    typer.echo(message, err=True)
+    raise typer.Exit(status)

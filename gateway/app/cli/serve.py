@@ -1,0 +1,70 @@
+"""`slm-gateway serve`."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.app.cli.options import ConfigFile, refuse, settings_or_exit
+from gateway.backends.local.process import EngineProcess
+from gateway.settings import Environment, Settings
+
+
+def serve(
+    config: ConfigFile = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on.", min=0, max=65535)] = None,
+    workers: Annotated[int | None, typer.Option(help="Web processes.", min=1, max=64)] = None,
+) -> None:
+    """Run the gateway until a signal ends it; streams in flight are finished first."""
+    settings = _overridden(settings_or_exit(config), host, port, workers)
+    environment = Environment.of_process()
+    _refuse_open_door(settings, environment)
+    with ExitStack() as engines:
+        # The engines start first: their slow imports run beside the web server's own.
+        sockets = {
+            name: engines.enter_context(process).socket_path
+            for name, process in _engines(settings, environment).items()
+        }
+        from gateway.app.server import run
+
+        typer.echo(f"slm-gateway on http://{settings.server.host}:{settings.server.port}/v1")
+        run(settings, environment, sockets)
+
+
+def _overridden(
+    settings: Settings, host: str | None, port: int | None, workers: int | None
+) -> Settings:
+    given = {"host": host, "port": port, "workers": workers}
+    update = {key: value for key, value in given.items() if value is not None}
+    return settings.model_copy(update={"server": settings.server.model_copy(update=update)})
+
+
+def _refuse_open_door(settings: Settings, environment: Environment) -> None:
+    from gateway.app.loopback import is_loopback
+
+    host = settings.server.host
+    if not environment.client_keys(settings) and not is_loopback(host):
+        refuse(
+            f"Without client keys the gateway serves this machine only, not {host}: set "
+            f"{settings.auth.api_keys_env} to one or more keys, separated by commas."
+        )
+
+
+def _engines(settings: Settings, environment: Environment) -> dict[str, EngineProcess]:
+    models_dir: Path = environment.models_dir(settings)
+    return {
+        entry.name: EngineProcess(
+            entry.model,
+            models_dir,
+            threads=entry.threads,
+            dtype=entry.dtype,
+            max_concurrent=entry.max_concurrent,
+            max_queue=entry.max_queue,
+        )
+        for entry in settings.deployments
+        if entry.backend == "local"
+    }

@@ -1,0 +1,113 @@
+"""Settings and secrets in, a wired gateway out: the one place where the parts meet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from gateway.accounting.ledger import Ledger
+from gateway.accounting.pricing import cost_of
+from gateway.app.deployments import deployments_of
+from gateway.backends.local.backend import LocalBackend
+from gateway.backends.openai import OpenAIBackend
+from gateway.core.deployment import Deployment, Tier
+from gateway.core.interfaces import Backend, TokenCounter
+from gateway.core.request import ChatRequest
+from gateway.core.usage import Usage, estimate_tokens
+from gateway.pipeline import Pipeline
+from gateway.routing.classifier import Scorer, load_scorer
+from gateway.routing.router import Policy, Router
+from gateway.settings import DeploymentSettings, Environment, Settings
+
+
+@dataclass(slots=True)
+class Gateway:
+    """The wired parts, and their lifetime."""
+
+    settings: Settings
+    client_keys: Sequence[str]
+    deployments: Sequence[Deployment]
+    router: Router
+    backends: Mapping[str, Backend]
+    ledger: Ledger
+    pipeline: Pipeline
+
+    async def start(self) -> None:
+        """Open the ledger and the backends; models load in the background."""
+        self.ledger.start()
+        for backend in self.backends.values():
+            await backend.start()
+
+    async def stop(self) -> None:
+        """Close the backends, then write what the ledger still holds."""
+        for backend in self.backends.values():
+            await backend.stop()
+        self.ledger.stop()
+
+    def not_ready(self) -> dict[str, str | None]:
+        """By part, why it can't serve yet; None where it can."""
+        states = {name: backend.not_ready() for name, backend in self.backends.items()}
+        return {**states, "ledger": self.ledger.not_ready()}
+
+    def estimate_costs(self, request: ChatRequest) -> list[tuple[str, Decimal | None]]:
+        """What each deployment would charge, from estimated tokens; None where unpriced."""
+        output = request.max_tokens or self.settings.routing.reserved_output_tokens
+        usage = Usage(estimate_tokens(request.messages), output, source="estimated")
+        return [(one.name, cost_of(usage, one.price).usd) for one in self.deployments]
+
+    def startup_notes(self) -> list[str]:
+        """What somebody who has just started the gateway should know, a line each."""
+        notes = [
+            f"Deployment {one.name} can't be called: {one.unavailable}."
+            for one in self.deployments
+            if one.unavailable
+        ]
+        usable = {one.tier for one in self.deployments if not one.unavailable}
+        if Tier.LARGE not in usable:
+            small = next((d.name for d in self.deployments if d.tier is Tier.SMALL), "nothing")
+            notes = [
+                f"No large model can be called, so hard prompts are answered by {small}, "
+                f"with x-gateway-reason: no_large_backend ({' '.join(notes)})"
+            ]
+        return notes
+
+
+def compose(
+    settings: Settings, environment: Environment, engine_sockets: Mapping[str, Path]
+) -> Gateway:
+    """Wire a gateway; nothing is opened before `start`.
+
+    `engine_sockets` gives, by deployment name, where its local engine listens.
+    """
+    deployments = deployments_of(settings, environment)
+    configured = {entry.name: entry for entry in settings.deployments}
+    backends = {
+        one.name: _backend(configured[one.name], environment, engine_sockets)
+        for one in deployments
+        if one.unavailable is None
+    }
+    ledger = Ledger(
+        settings.ledger.url,
+        queue_size=settings.ledger.queue_size,
+        flush_interval_s=settings.ledger.flush_interval_s,
+        durable=settings.ledger.durable,
+    )
+    router = router_of(settings, deployments, backends)
+    pipeline = Pipeline(
+        router=router,
+        backends=backends,
+        price_call=cost_of,
+        sink=ledger,
+        retries={entry.name: entry.retries for entry in settings.deployments},
+    )
+    return Gateway(
+        settings=settings,
+        client_keys=environment.client_keys(settings),
+        deployments=deployments,
+        router=router,
+        backends=backends,
+        ledger=ledger,
+        pipeline=pipeline,
+    )

@@ -1,0 +1,104 @@
+"""The FastAPI application: routes, error handlers, and the parts' lifetime."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.routing import Route
+
+from gateway import __version__
+from gateway.api.chat import ChatCompletions
+from gateway.api.costs import costs_routes
+from gateway.api.errors import envelope, envelope_of, headers_of, status_of
+from gateway.api.gate import Gate
+from gateway.api.health import health_routes
+from gateway.api.keys import KeyRing
+from gateway.api.models import models_routes
+from gateway.api.route import route_routes
+from gateway.app.compose import Gateway
+from gateway.core.errors import GatewayError
+from gateway.core.request import CHAT_COMPLETIONS
+
+_log = logging.getLogger("gateway.app")
+
+
+def create_app(gateway: Gateway) -> FastAPI:
+    """Everything that answers HTTP, around one composed gateway."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await gateway.start()
+        for line in gateway.startup_notes():
+            _log.warning(line)
+        try:
+            yield
+        finally:
+            await gateway.stop()
+
+    app = FastAPI(
+        title="slm-gateway",
+        version=__version__,
+        lifespan=lifespan,
+        docs_url=None,  # their pages load scripts from elsewhere
+        redoc_url=None,
+    )
+    body_limit = int(gateway.settings.server.max_body_mb * 1024 * 1024)
+    chat = ChatCompletions(gateway.pipeline, body_limit)
+    app.router.routes.insert(0, Route(CHAT_COMPLETIONS, chat, methods=["POST"]))
+    app.include_router(models_routes(gateway.router))
+    app.include_router(route_routes(gateway.router, gateway.estimate_costs, body_limit))
+    app.include_router(costs_routes(gateway.settings.ledger.url))
+    app.include_router(health_routes(gateway.not_ready))
+    app.add_middleware(Gate, keys=KeyRing(gateway.client_keys))
+    app.add_exception_handler(GatewayError, _gateway_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.add_exception_handler(Exception, _unexpected_error)
+    return app
+
+
+def _gateway_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, GatewayError)  # noqa: S101 (registered for it)
+    headers = {name.decode(): value.decode() for name, value in headers_of(error)}
+    return _json(status_of(error), envelope(error), headers)
+
+
+def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 (registered for it)
+    known = {404: f"There is no {request.method} {request.scope['path']} here.", 405: ""}
+    message = known.get(error.status_code) or HTTPStatus(error.status_code).description
+    if error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "")
+        message = f"{request.method} is not allowed on {request.scope['path']}; use {allowed}."
+    code = HTTPStatus(error.status_code).name.lower()
+    body = envelope_of(message, error_type="invalid_request_error", code=code)
+    return _json(error.status_code, body, dict(error.headers or {}))
+
+
+def _validation_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 (registered for it)
+    problem = error.errors()[0]
+    param = str(problem["loc"][-1])
+    body = envelope_of(
+        f"Invalid '{param}': {problem['msg']}.", error_type="invalid_request_error", param=param
+    )
+    return _json(400, body)
+
+
+def _unexpected_error(_: Request, __: Exception) -> Response:
+    body = envelope_of(
+        "The gateway failed to answer; the log has the request's id.",
+        error_type="server_error",
+        code="internal_error",
+    )
+    return _json(500, body)
+
+
+def _json(status: int, body: bytes, headers: dict[str, str] | None = None) -> Response:
+    return Response(body, status, headers, media_type="application/json")

@@ -1,0 +1,80 @@
+import pytest
+
+from gateway.core.decision import RouteDecision
+from gateway.core.deployment import Deployment, Tier
+from gateway.core.errors import (
+    BackendError,
+    EngineUnavailable,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from gateway.resilience.attempts import LONGEST_WAIT_S, AttemptPlan
+
+LARGE = Deployment("gpt", Tier.LARGE, "openai", "gpt")
+SPARE = Deployment("claude", Tier.LARGE, "openai", "claude")
+SMALL = Deployment("slm", Tier.SMALL, "local", "slm")
+
+
+def plan(retries: int, *fallbacks: Deployment) -> AttemptPlan:
+    decision = RouteDecision(LARGE, "above_threshold", "v1", fallbacks=fallbacks)
+    return AttemptPlan(decision, {"gpt": retries, "claude": retries})
+
+
+def names_until_end(attempts: AttemptPlan, error: BackendError) -> list[str]:
+    names = [attempts.first().deployment.name]
+    while (attempt := attempts.after(error)) is not None:
+        names.append(attempt.deployment.name)
+        assert attempt.number == len(names)
+    return names
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UpstreamError("overloaded", status=503),
+        UpstreamError("slow down", status=429),
+        UpstreamUnavailable("refused"),
+        UpstreamTimeout("late"),
+        EngineUnavailable("full"),
+    ],
+)
+def test_retryable_failures_are_retried_here_then_on_the_next(error: BackendError) -> None:
+    assert names_until_end(plan(1, SPARE, SMALL), error) == [
+        "gpt",
+        "gpt",
+        "claude",
+        "claude",
+        "slm",
+    ]
+
+
+@pytest.mark.parametrize("status", [400, 404 + 18, 413])
+def test_a_refused_request_is_not_sent_anywhere_else(status: int) -> None:
+    assert names_until_end(plan(2, SPARE), UpstreamError("bad request", status=status)) == ["gpt"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_misconfigured_deployment_is_left_at_once(status: int) -> None:
+    error = UpstreamError("no such key or model", status=status)
+    assert names_until_end(plan(2, SPARE), error) == ["gpt", "claude"]
+
+
+def test_waits_grow_and_are_bounded() -> None:
+    attempts = plan(10)
+    error = UpstreamError("busy", status=500)
+    waits = [attempt.wait_s for _ in range(10) if (attempt := attempts.after(error)) is not None]
+    assert len(waits) == 10
+    assert all(0 <= wait <= min(LONGEST_WAIT_S, 0.2 * 2**turn) for turn, wait in enumerate(waits))
+
+
+def test_retry_after_is_honoured() -> None:
+    attempt = plan(1).after(UpstreamError("busy", status=429, retry_after_s=3))
+    assert attempt is not None
+    assert attempt.wait_s >= 3
+
+
+def test_a_retry_after_that_is_too_long_means_the_next_deployment() -> None:
+    attempt = plan(1, SPARE).after(UpstreamError("busy", status=429, retry_after_s=120))
+    assert attempt is not None
+    assert (attempt.deployment.name, attempt.wait_s) == ("claude", 0.0)
