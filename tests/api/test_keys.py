@@ -1,0 +1,47 @@
+from typing import Any
+
+import pytest
+
+from gateway.api.keys import KeyRing
+from gateway.core.errors import Unauthorized
+
+
+def scope(path: str = "/v1/models", **headers: str) -> dict[str, Any]:
+    pairs = [(name.replace("_", "-").encode(), value.encode()) for name, value in headers.items()]
+    return {"type": "http", "path": path, "headers": pairs, "query_string": b"api_key=sk-right"}
+
+
+def test_without_keys_everybody_is_let_in() -> None:
+    assert KeyRing([]).identify(scope()) is None
+
+
+def test_a_known_key_gives_its_id_and_not_itself() -> None:
+    ring = KeyRing(["sk-other", "sk-right"])
+    key_id = ring.identify(scope(authorization="Bearer sk-right"))
+    assert key_id is not None
+    assert "sk-right" not in key_id
+    assert key_id == ring.identify(scope(authorization="bearer   sk-right"))
+    assert key_id != ring.identify(scope(authorization="Bearer sk-other"))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": "Bearer"},
+        {"authorization": "Bearer "},
+        {"authorization": "Bearer sk-wrong"},
+        {"authorization": "Basic sk-right"},
+        {"authorization": "sk-right"},
+        {"x_api_key": "sk-right"},
+    ],
+)
+def test_anything_else_is_refused_without_naming_a_key(headers: dict[str, str]) -> None:
+    with pytest.raises(Unauthorized) as caught:
+        KeyRing(["sk-right"]).identify(scope(**headers))
+    assert "sk-" not in caught.value.message
+
+
+def test_anthropics_header_counts_on_its_own_endpoint() -> None:
+    ring = KeyRing(["sk-right"])
+    assert ring.identify(scope("/v1/messages", x_api_key="sk-right")) is not None
