@@ -1,0 +1,76 @@
+"""What a call costs: exact decimal USD, rounded once, half-even, to a whole pico-USD."""
+
+from __future__ import annotations
+
+from decimal import ROUND_HALF_EVEN, Context, Decimal
+
+from gateway.core.price import PICO_USD, UNPRICED, Cost, Price
+from gateway.core.usage import Usage
+
+#: Above this the ledger's 64-bit pico-USD column would overflow; no single call costs as much.
+MAX_USD = Decimal(9_000_000)
+
+#: Wide enough for any token count times any rate, so that nothing is rounded before the end.
+_EXACT = Context(prec=80, rounding=ROUND_HALF_EVEN)
+_MILLION_EXPONENT = Decimal(-6)
+_SECONDS_AN_HOUR = Decimal(3600)
+
+
+def cost_of(usage: Usage, price: Price | None) -> Cost:
+    """The cost of one call: what the provider itself reported, else the price, else unpriced.
+
+    Cached tokens are billed once, at the cached rate (the input rate where there is none). A rate
+    per hour applies to `usage.compute_s`. A call that uses tokens without a rate is unpriced.
+    """
+    reported = usage.reported_cost_usd
+    if reported is not None and reported.is_finite() and 0 <= reported <= MAX_USD:
+        return Cost(_rounded(reported), "provider")
+    if price is None:
+        return UNPRICED
+    amount = _hourly(usage, price) if price.usd_per_hour is not None else _by_token(usage, price)
+    if amount is None or amount > MAX_USD:
+        return UNPRICED
+    return Cost(_rounded(amount), "computed", price.price_id)
+
+
+def usd_text(usd: Decimal | None) -> str | None:
+    """An amount as a plain decimal, without exponent or idle zeros; None stays None."""
+    return None if usd is None else format(usd.normalize(_EXACT), "f")
+
+
+def pico_of(usd: Decimal) -> int:
+    """An amount in whole pico-USD, as the ledger stores it."""
+    return int(_EXACT.scaleb(_EXACT.quantize(usd, PICO_USD), Decimal(12)))
+
+
+def usd_of(pico: int) -> Decimal:
+    """The amount that a number of pico-USD stands for."""
+    return _EXACT.scaleb(Decimal(pico), Decimal(-12)).normalize(_EXACT)
+
+
+def _by_token(usage: Usage, price: Price) -> Decimal | None:
+    cached_tokens = min(usage.cached_tokens, usage.prompt_tokens)
+    cached_rate = price.usd_per_million_cached_input
+    total = Decimal(0)
+    for tokens, rate in (
+        (usage.prompt_tokens - cached_tokens, price.usd_per_million_input),
+        (cached_tokens, price.usd_per_million_input if cached_rate is None else cached_rate),
+        (usage.completion_tokens, price.usd_per_million_output),
+    ):
+        if tokens:
+            if rate is None:
+                return None
+            total = _EXACT.fma(Decimal(tokens), rate, total)
+    return _EXACT.scaleb(total, _MILLION_EXPONENT)
+
+
+def _hourly(usage: Usage, price: Price) -> Decimal | None:
+    if usage.compute_s is None or price.usd_per_hour is None:
+        return None
+    # `repr` of a float is its shortest exact name; the binary expansion would add 50 digits.
+    seconds = Decimal(repr(usage.compute_s))
+    return _EXACT.divide(_EXACT.multiply(seconds, price.usd_per_hour), _SECONDS_AN_HOUR)
+
+
+def _rounded(amount: Decimal) -> Decimal:
+    return _EXACT.quantize(amount, PICO_USD).normalize(_EXACT)
