@@ -1,0 +1,177 @@
+"""The ledger's tables, one code path for SQLite and PostgreSQL, and how they are opened."""
+
+from __future__ import annotations
+
+import sqlite3
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, Dialect, Engine, make_url
+from sqlalchemy.pool import NullPool
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+#: How long a writer waits for another process's transaction, in seconds.
+BUSY_TIMEOUT_S = 5.0
+
+
+class UtcTimestamp(TypeDecorator[datetime]):
+    """A moment in UTC: `timestamptz` in PostgreSQL, sortable ISO-8601 text in SQLite."""
+
+    impl = sa.DateTime(timezone=True)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """The column type of a database."""
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(sa.String(27))
+        return dialect.type_descriptor(sa.DateTime(timezone=True))
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> Any:
+        """A moment on its way into the database; naive ones are taken as UTC."""
+        if value is None:
+            return None
+        moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        return iso_z(moment) if dialect.name == "sqlite" else moment
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """A moment as read back, always aware."""
+        if value is None or isinstance(value, datetime):
+            return value
+        return datetime.fromisoformat(value)
+
+
+def iso_z(moment: datetime) -> str:
+    """A moment in UTC as ISO-8601 to the microsecond, ending in Z; its text sorts by time."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+metadata = sa.MetaData()
+
+#: One row for each attempt at a backend; costs in whole pico-USD, null when unpriced.
+ledger = sa.Table(
+    "ledger",
+    metadata,
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("ts", UtcTimestamp, nullable=False),
+    sa.Column("key_id", sa.Text),
+    sa.Column("session", sa.Text),
+    sa.Column("endpoint", sa.Text, nullable=False),
+    sa.Column("model_requested", sa.Text, nullable=False),
+    sa.Column("deployment", sa.Text, nullable=False),
+    sa.Column("model_served", sa.Text),
+    sa.Column("tier", sa.Text, nullable=False),
+    sa.Column("score", sa.Double),
+    sa.Column("threshold", sa.Double),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("router_version", sa.Text, nullable=False),
+    sa.Column("propensity", sa.Double, nullable=False),
+    sa.Column("outcome", sa.Text, nullable=False),
+    sa.Column("status", sa.Integer, nullable=False),
+    sa.Column("stream", sa.Boolean, nullable=False),
+    sa.Column("prompt_tokens", sa.Integer),
+    sa.Column("completion_tokens", sa.Integer),
+    sa.Column("cached_tokens", sa.Integer),
+    sa.Column("reasoning_tokens", sa.Integer),
+    sa.Column("usage_source", sa.Text),
+    sa.Column("cost_pico", sa.BigInteger),
+    sa.Column("cost_source", sa.Text, nullable=False),
+    sa.Column("price_id", sa.Text),
+    sa.Column("energy_wh", sa.Double),
+    sa.Column("energy_source", sa.Text),
+    sa.Column("latency_ms", sa.Double, nullable=False),
+    sa.Column("ttft_ms", sa.Double),
+    sa.Column("overhead_ms", sa.Double, nullable=False),
+    sa.Column("tags", sa.Text, nullable=False),
+    sa.Column("client_request_id", sa.Text),
+    sa.PrimaryKeyConstraint("request_id", "attempt", name="ledger_pkey"),
+    sa.Index("ledger_ts", "ts"),
+)
+
+#: Totals of a UTC day, which outlive the rows. An empty text stands for null. Costs are kept in
+#: two parts, whole micro-USD and the pico-USD left over, so that no sum can overflow 64 bits.
+daily_totals = sa.Table(
+    "daily_totals",
+    metadata,
+    sa.Column("day", sa.Text, nullable=False),
+    sa.Column("deployment", sa.Text, nullable=False),
+    sa.Column("model_served", sa.Text, nullable=False),
+    sa.Column("tier", sa.Text, nullable=False),
+    sa.Column("key_id", sa.Text, nullable=False),
+    sa.Column("calls", sa.BigInteger, nullable=False),
+    sa.Column("prompt_tokens", sa.BigInteger, nullable=False),
+    sa.Column("completion_tokens", sa.BigInteger, nullable=False),
+    sa.Column("priced", sa.BigInteger, nullable=False),
+    sa.Column("unpriced", sa.BigInteger, nullable=False),
+    sa.Column("cost_micro", sa.BigInteger, nullable=False),
+    sa.Column("cost_pico_rest", sa.BigInteger, nullable=False),
+    sa.PrimaryKeyConstraint(
+        "day", "deployment", "model_served", "tier", "key_id", name="daily_totals_pkey"
+    ),
+)
+
+PICO_A_MICRO = 1_000_000
+
+
+def open_for_writing(url: str, *, durable: bool) -> Engine:
+    """An engine whose transactions take the write lock when they begin.
+
+    In SQLite a commit survives the process either way; `durable` makes it survive a power cut.
+    """
+    target = _target(url)
+    if target.get_backend_name() != "sqlite":
+        return sa.create_engine(
+            target, pool_size=1, max_overflow=0, pool_pre_ping=True, hide_parameters=True
+        )
+    _path(target)
+    # `isolation_level=None` leaves BEGIN to the listener below: a transaction that starts as a
+    # reader would fail at its first write when another process has written meanwhile.
+    engine = sa.create_engine(
+        target,
+        hide_parameters=True,
+        connect_args={"timeout": BUSY_TIMEOUT_S, "isolation_level": None},
+    )
+    synchronous = "FULL" if durable else "NORMAL"
+
+    @sa.event.listens_for(engine, "connect")
+    def _set_up(connection: sqlite3.Connection, _record: object) -> None:
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+
+    @sa.event.listens_for(engine, "begin")
+    def _begin(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
+
+
+def open_for_reading(url: str) -> Engine | None:
+    """An engine that never writes; None when the SQLite file doesn't exist."""
+    target = _target(url)
+    if target.get_backend_name() != "sqlite":
+        return sa.create_engine(target, poolclass=NullPool, hide_parameters=True)
+    path = _path(target)
+    if not path.exists():
+        return None
+    address = f"{path.resolve().as_uri()}?mode=ro"
+    return sa.create_engine(
+        "sqlite://",
+        poolclass=NullPool,
+        hide_parameters=True,
+        creator=lambda: sqlite3.connect(address, uri=True, timeout=BUSY_TIMEOUT_S),
+    )
+
+
+def _target(url: str) -> URL:
+    target = make_url(url)
+    if target.get_backend_name() == "postgresql":
+        options = {"connect_timeout": "5", "options": "-c timezone=utc"}
+        target = target.set(drivername="postgresql+psycopg").update_query_dict(options)
+    return target
+
+
+def _path(target: URL) -> Path:
+    if target.database in {None, "", ":memory:"}:
+        raise ValueError("the ledger needs a file, for example sqlite:///gateway.db")
+    return Path(str(target.database))

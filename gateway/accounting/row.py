@@ -1,0 +1,125 @@
+"""A ledger entry as a database row of bounded size, and a row as users read it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.accounting.database import iso_z
+from gateway.accounting.pricing import pico_of, usd_of, usd_text
+from gateway.core.entry import LedgerEntry
+
+#: The most UTF-8 bytes kept of each text: together with the numbers a row stays under 1 KB.
+_TEXT_BYTES = {
+    "request_id": 48,
+    "key_id": 40,
+    "session": 64,
+    "endpoint": 32,
+    "model_requested": 96,
+    "deployment": 128,
+    "model_served": 96,
+    "tier": 8,
+    "reason": 32,
+    "router_version": 32,
+    "outcome": 16,
+    "usage_source": 12,
+    "cost_source": 12,
+    "price_id": 96,
+    "energy_source": 16,
+    "client_request_id": 64,
+}
+_TAGS_BYTES = 160
+
+#: What a 32-bit column holds; a larger count can only be an upstream's mistake.
+_MAX_COUNT = 2**31 - 1
+
+
+def row_of(entry: LedgerEntry) -> dict[str, Any]:
+    """The row of an entry: texts cut to size, costs in pico-USD, tags as JSON text."""
+    usage, cost = entry.usage, entry.cost
+    prompt_tokens = None if usage is None else _count(usage.prompt_tokens)
+    row: dict[str, Any] = {
+        "request_id": entry.request_id,
+        "attempt": entry.attempt,
+        "ts": entry.ts,
+        "key_id": entry.key_id,
+        "session": entry.session,
+        "endpoint": entry.endpoint,
+        "model_requested": entry.model_requested,
+        "deployment": entry.deployment,
+        "model_served": entry.model_served,
+        "tier": entry.tier,
+        "score": entry.score,
+        "threshold": entry.threshold,
+        "reason": entry.reason,
+        "router_version": entry.router_version,
+        "propensity": entry.propensity,
+        "outcome": entry.outcome,
+        "status": entry.status,
+        "stream": entry.stream,
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": None if usage is None else _count(usage.completion_tokens),
+        "cached_tokens": None
+        if usage is None
+        else min(_count(usage.cached_tokens), prompt_tokens or 0),
+        "reasoning_tokens": None if usage is None else _count(usage.reasoning_tokens),
+        "usage_source": None if usage is None else usage.source,
+        "cost_pico": None if cost.usd is None else pico_of(cost.usd),
+        "cost_source": cost.source,
+        "price_id": cost.price_id,
+        "energy_wh": entry.energy_wh,
+        "energy_source": entry.energy_source,
+        "latency_ms": entry.latency_ms,
+        "ttft_ms": entry.ttft_ms,
+        "overhead_ms": entry.overhead_ms,
+        "tags": _tags_text(entry.tags),
+        "client_request_id": entry.client_request_id,
+    }
+    for name, limit in _TEXT_BYTES.items():
+        if row[name] is not None:
+            row[name] = _text(row[name], limit)
+    return row
+
+
+def shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row for users, in the ledger's column order: exact `cost_usd`, `ts` with Z, tags parsed."""
+    seen = dict.fromkeys("cost_usd" if name == "cost_pico" else name for name in row)
+    pico = row["cost_pico"]
+    return {
+        **seen,
+        **{name: value for name, value in row.items() if name in seen},
+        "ts": iso_z(row["ts"]),
+        "cost_usd": None if pico is None else usd_text(usd_of(pico)),
+        "tags": json.loads(row["tags"]),
+    }
+
+
+def tag_text(key: str, value: str) -> str:
+    """How one tag is spelt inside the `tags` column; no other tag's text contains it."""
+    return f"{json.dumps(key, ensure_ascii=False)}:{json.dumps(value, ensure_ascii=False)}"
+
+
+def _tags_text(tags: Mapping[str, str]) -> str:
+    """The tags as a JSON object, as many whole ones as fit."""
+    kept: list[str] = []
+    room = _TAGS_BYTES - 2
+    for key, value in tags.items():
+        text = tag_text(_text(key, _TAGS_BYTES), _text(value, _TAGS_BYTES))
+        room -= len(text.encode()) + 1
+        if room < 0:
+            break
+        kept.append(text)
+    return "{" + ",".join(kept) + "}"
+
+
+def _text(value: str, limit: int) -> str:
+    """A text that any database takes: no NUL, no lone surrogate, at most `limit` UTF-8 bytes."""
+    if len(value) * 4 <= limit and value.isascii() and "\0" not in value:
+        return value
+    whole = value[:limit].replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace")
+    return whole[:limit].decode("utf-8", "ignore")
+
+
+def _count(tokens: int) -> int:
+    return min(max(tokens, 0), _MAX_COUNT)
