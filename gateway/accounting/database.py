@@ -163,6 +163,12 @@ def open_for_reading(url: str) -> Engine | None:
     )
 
 
+def driver_reason(error: Exception) -> str:
+    """The driver's own words, on one line: SQLAlchemy's would show the statement too."""
+    lines = str(getattr(error, "orig", None) or error).splitlines()
+    return lines[0].rstrip(".") if lines else type(error).__name__
+
+
 def _target(url: str) -> URL:
     target = make_url(url)
     if target.get_backend_name() == "postgresql":

@@ -213,9 +213,9 @@ class Ledger:
 
 
 def _reason(error: Exception) -> str:
-    """The driver's own words, on one line: SQLAlchemy's would show the statement too."""
-    lines = str(getattr(error, "orig", None) or error).splitlines()
-    return lines[0] if lines else type(error).__name__
+    from gateway.accounting.database import driver_reason
+
+    return driver_reason(error)
 
 
 def _is_faulty_row(error: Exception) -> bool:

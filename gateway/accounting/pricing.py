@@ -27,10 +27,16 @@ def cost_of(usage: Usage, price: Price | None) -> Cost:
         return Cost(_rounded(reported), "provider")
     if price is None:
         return UNPRICED
-    amount = _hourly(usage, price) if price.usd_per_hour is not None else _by_token(usage, price)
+    amount = amount_of(usage, price)
     if amount is None or amount > MAX_USD:
         return UNPRICED
-    return Cost(_rounded(amount), "computed", price.price_id)
+    return Cost(amount, "computed", price.price_id)
+
+
+def amount_of(usage: Usage, price: Price) -> Decimal | None:
+    """What a price makes of usage, of one call or of many together; None where a rate lacks."""
+    amount = _by_token(usage, price) if price.usd_per_hour is None else _hourly(usage, price)
+    return None if amount is None else _rounded(amount)
 
 
 def usd_text(usd: Decimal | None) -> str | None:

@@ -100,6 +100,12 @@ def tag_text(key: str, value: str) -> str:
     return f"{json.dumps(key, ensure_ascii=False)}:{json.dumps(value, ensure_ascii=False)}"
 
 
+def tag_pair(text: str) -> tuple[str, str]:
+    """A tag as users write it, `key=value`, in its two parts."""
+    key, _, value = text.partition("=")
+    return key, value
+
+
 def _tags_text(tags: Mapping[str, str]) -> str:
     """The tags as a JSON object, as many whole ones as fit."""
     kept: list[str] = []

@@ -7,6 +7,7 @@
     │   ├── CapabilityMissing     no deployment can do what the request needs
     │   └── RequestTooLarge
     ├── Unauthorized              the client's key is missing or wrong
+    ├── LedgerUnavailable         the spend log can't be read
     └── BackendError              a deployment failed
         ├── UpstreamError         the upstream answered with an error of its own
         ├── UpstreamUnavailable   no connection, or not an answer that we can read
@@ -72,6 +73,12 @@ class Unauthorized(GatewayError):
     """The client's key is missing or wrong."""
 
     code = "invalid_api_key"
+
+
+class LedgerUnavailable(GatewayError):
+    """The spend log's database can't be read."""
+
+    code = "ledger_unavailable"
 
 
 class BackendError(GatewayError):
