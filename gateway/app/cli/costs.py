@@ -1,0 +1,265 @@
+"""`slm-gateway costs`: what was spent, on what, and what all-large would have cost."""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+import orjson
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from gateway.accounting.pricing import usd_text
+from gateway.accounting.query import (
+    COLUMNS,
+    Filters,
+    Grouping,
+    LedgerReader,
+    Scenario,
+    WhatIf,
+)
+from gateway.app.cli.options import ConfigFile, refuse, settings_or_exit
+from gateway.app.deployments import deployments_of
+from gateway.core.deployment import Deployment, Tier
+from gateway.core.errors import LedgerUnavailable
+from gateway.settings import Environment
+
+Format = Literal["table", "json", "csv"]
+
+#: Rows in a table when no --limit is given; json and csv then print every row.
+_TABLE_ROWS = 20
+
+_RELATIVE = re.compile(r"(\d{1,5})([hd])")
+
+
+def moment(text: str) -> datetime:
+    """A time as people write it: `2026-11-01`, `2026-11-01T12:30`, or `24h`, `7d` ago (UTC)."""
+    relative = _RELATIVE.fullmatch(text)
+    if relative is not None:
+        count = int(relative[1])
+        return datetime.now(UTC) - (
+            timedelta(hours=count) if relative[2] == "h" else timedelta(count)
+        )
+    try:
+        parsed = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no date, date and time, or 24h, 7d") from None
+    return parsed.astimezone(UTC) if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def tag_filter(text: str) -> str:
+    """A tag as `key=value`."""
+    if "=" not in text:
+        raise typer.BadParameter(f"{text!r} isn't of the form key=value")
+    return text
+
+
+When = Annotated[
+    datetime | None,
+    typer.Option(parser=moment, metavar="DATE|24h|7d", help="In UTC.", show_default=False),
+]
+
+
+@dataclass(slots=True, frozen=True)
+class CostsReport:
+    """What `costs` was asked for. Without `limit` a table is short and json or csv whole."""
+
+    format: Format = "table"
+    by: Grouping | None = None
+    what_if: Scenario | None = None
+    limit: int | None = None
+    filters: Filters = field(default_factory=Filters)
+
+
+def costs(  # noqa: PLR0913, PLR0917 (one argument an option)
+    config: ConfigFile = None,
+    output: Annotated[Format, typer.Option("--format", help="json and csv: every row.")] = "table",
+    by: Annotated[Grouping | None, typer.Option(help="Sums instead of rows.")] = None,
+    what_if: Annotated[
+        Scenario | None, typer.Option(help="What the same traffic would have cost.")
+    ] = None,
+    since: When = None,
+    until: When = None,
+    key: Annotated[str | None, typer.Option(help="Only this key id.")] = None,
+    model: Annotated[str | None, typer.Option(help="Only this deployment or model.")] = None,
+    tier: Annotated[Literal["small", "large"] | None, typer.Option(help="Only this tier.")] = None,
+    tag: Annotated[
+        str | None, typer.Option(parser=tag_filter, metavar="KEY=VALUE", help="Only this tag.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many rows.")] = None,
+) -> None:
+    """Show what calls cost, from the ledger: the latest rows, or sums with --by."""
+    settings = settings_or_exit(config)
+    filters = Filters(since=since, until=until, key=key, model=model, tier=tier, tag=tag)
+    report = CostsReport(output, by, what_if, limit, filters)
+    deployments = deployments_of(settings, Environment.of_process())
+    try:
+        render_costs(settings.ledger.url, deployments, report)
+    except LedgerUnavailable as error:
+        refuse(error.message, 1)
+
+
+def render_costs(url: str, deployments: Sequence[Deployment], report: CostsReport) -> None:
+    """Print a report on standard output. Raises LedgerUnavailable."""
+    reader = LedgerReader(url)
+    if report.format == "table":
+        _print_tables(reader, deployments, report)
+        return
+    columns, records = _records(reader, deployments, report)
+    if report.format == "json":
+        _write_json(records)
+    else:
+        _write_csv(columns, records)
+
+
+def _records(
+    reader: LedgerReader, deployments: Sequence[Deployment], report: CostsReport
+) -> tuple[Sequence[str], list[dict[str, Any]]]:
+    if report.by is not None:
+        columns = (report.by, "calls", "prompt_tokens", "completion_tokens", "cost_usd", "unpriced")
+        return columns, reader.summary(report.by, **report.filters)[: report.limit]
+    if report.what_if is not None:
+        outcome = _what_if(reader, deployments, report.what_if, report.filters)
+        record = {
+            "what_if": outcome.kind,
+            "requests": outcome.requests,
+            "cost_usd": usd_text(outcome.usd),
+            "unknown": outcome.unknown,
+            "actual_cost_usd": usd_text(outcome.actual_usd),
+            "unpriced": outcome.unpriced,
+            "saved_share": outcome.saved_share,
+        }
+        return tuple(record), [record]
+    return COLUMNS, reader.rows(limit=report.limit, **report.filters)
+
+
+def _write_json(records: Iterable[dict[str, Any]]) -> None:
+    texts = [orjson.dumps(record).decode() for record in records]
+    typer.echo("[\n" + ",\n".join(texts) + "\n]" if texts else "[]")
+
+
+def _write_csv(columns: Sequence[str], records: Iterable[dict[str, Any]]) -> None:
+    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
+    writer.writeheader()
+    for record in records:
+        if "tags" in record:
+            record["tags"] = orjson.dumps(record["tags"]).decode()
+        writer.writerow(record)
+
+
+def _print_tables(
+    reader: LedgerReader, deployments: Sequence[Deployment], report: CostsReport
+) -> None:
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)
+    outcome = _what_if(reader, deployments, report.what_if or "all-large", report.filters)
+    whole = True
+    if report.by is None:
+        rows = reader.rows(limit=report.limit or _TABLE_ROWS, **report.filters)
+        table, empty = _rows_table(rows), not rows
+    else:
+        groups = reader.summary(report.by, **report.filters)
+        total = sum(Decimal(group["cost_usd"] or 0) for group in groups)
+        if report.by == "tag":  # a call counts under each of its tags
+            total = outcome.actual_usd or Decimal(0)
+        whole = total == (outcome.actual_usd or 0)
+        table, empty = _groups_table(report.by, groups[: report.limit], total), not groups
+    if empty:
+        asked = any(value is not None for value in report.filters.values())
+        typer.echo("No calls match." if asked else "No calls have been recorded yet.")
+        return
+    console.print(table)
+    if not whole:
+        console.print("Older rows are deleted and live on in the sums above; of those kept:")
+    console.print(_verdict(outcome), highlight=False)
+
+
+def _rows_table(rows: Iterable[dict[str, Any]]) -> Table:
+    table = Table(title="latest calls", title_justify="left")
+    for name in ("time (UTC)", "tier", "deployment", "reason", "outcome"):
+        table.add_column(name, no_wrap=True)
+    for name in ("tokens in", "out", "cost", "ms"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        style = "" if row["outcome"] == "ok" else "yellow"
+        table.add_row(
+            row["ts"][:19].replace("T", " "),
+            *(_plain(row[name]) for name in ("tier", "deployment", "reason", "outcome")),
+            _count(row["prompt_tokens"]),
+            _count(row["completion_tokens"]),
+            _money(row["cost_usd"]),
+            f"{row['latency_ms']:,.0f}",
+            style=style,
+        )
+    return table
+
+
+def _groups_table(by: str, groups: Iterable[dict[str, Any]], total: Decimal | int) -> Table:
+    table = Table(by)
+    for name in ("calls", "tokens in", "tokens out", "cost", "share"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for group in groups:
+        share = f"{Decimal(group['cost_usd'] or 0) / total:.1%}" if total else "–"
+        missing = f" + {group['unpriced']:,} unpriced" if group["unpriced"] else ""
+        table.add_row(
+            _plain(group[by] or "(none)"),
+            f"{group['calls']:,}",
+            _count(group["prompt_tokens"]),
+            _count(group["completion_tokens"]),
+            _money(group["cost_usd"]) + missing,
+            share,
+        )
+    return table
+
+
+def _what_if(
+    reader: LedgerReader, deployments: Sequence[Deployment], kind: Scenario, filters: Filters
+) -> WhatIf:
+    """The scenario at the price of its tier's first priced deployment, a callable one if any."""
+    tier = Tier.LARGE if kind == "all-large" else Tier.SMALL
+    priced = [one for one in deployments if one.tier is tier and one.price is not None]
+    chosen = min(priced, key=lambda one: one.unavailable is not None, default=None)
+    return reader.what_if(kind, chosen.price if chosen else None, **filters)
+
+
+def _verdict(outcome: WhatIf) -> str:
+    """One line: the total, the scenario's total, and what was saved."""
+    spent = _money(usd_text(outcome.actual_usd))
+    missing = f" (without {outcome.unpriced:,} unpriced calls)" if outcome.unpriced else ""
+    line = f"[bold]Total {spent}[/]{missing} for {outcome.requests:,} requests."
+    if outcome.usd is None:
+        return f"{line} What {outcome.kind} would have cost is unknown: no price."
+    unknown = f" (without {outcome.unknown:,} requests of unknown cost)" if outcome.unknown else ""
+    line += f" {outcome.kind.capitalize()}: {_money(usd_text(outcome.usd))}{unknown}."
+    if outcome.saved_share is None:
+        return line
+    colour = "green" if outcome.saved_share >= 0 else "red"
+    return f"{line} [{colour}]Saved {outcome.saved_share:.1%}[/]."
+
+
+def _count(tokens: int | None) -> str:
+    return "–" if tokens is None else f"{tokens:,}"
+
+
+def _plain(text: str) -> str:
+    """A text that clients may have chosen, without markup or control characters."""
+    return escape("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
+
+
+def _money(usd: str | None) -> str:
+    """An amount to read: cents above a dollar, six decimals below; json and csv are exact."""
+    if usd is None:
+        return "unpriced"
+    amount = Decimal(usd)
+    if 0 < amount < Decimal("0.000001"):
+        return "<$0.000001"
+    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.6f}"
