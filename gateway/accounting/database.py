@@ -172,8 +172,12 @@ def driver_reason(error: Exception) -> str:
 def _target(url: str) -> URL:
     target = make_url(url)
     if target.get_backend_name() == "postgresql":
-        options = {"connect_timeout": "5", "options": "-c timezone=utc"}
-        target = target.set(drivername="postgresql+psycopg").update_query_dict(options)
+        asked = target.normalized_query.get("options", ())
+        added = {
+            "connect_timeout": target.query.get("connect_timeout", "5"),
+            "options": " ".join((*asked, "-c timezone=utc")),
+        }
+        target = target.set(drivername="postgresql+psycopg").update_query_dict(added)
     return target
 
 

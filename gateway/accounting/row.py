@@ -14,9 +14,9 @@ from gateway.core.entry import LedgerEntry
 _TEXT_BYTES = {
     "request_id": 48,
     "key_id": 40,
-    "session": 64,
+    "session": 48,
     "endpoint": 32,
-    "model_requested": 96,
+    "model_requested": 80,
     "deployment": 128,
     "model_served": 96,
     "tier": 8,
@@ -25,9 +25,9 @@ _TEXT_BYTES = {
     "outcome": 16,
     "usage_source": 12,
     "cost_source": 12,
-    "price_id": 96,
+    "price_id": 80,
     "energy_source": 16,
-    "client_request_id": 64,
+    "client_request_id": 48,
 }
 _TAGS_BYTES = 160
 

@@ -24,8 +24,7 @@ def migrate(engine: Engine) -> None:
     second process finds the work done.
     """
     if engine.dialect.name == "sqlite":
-        with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+        _write_ahead(engine)
     with _one_thread, engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
@@ -33,3 +32,12 @@ def migrate(engine: Engine) -> None:
         config.set_main_option("script_location", str(Path(__file__).parent).replace("%", "%%"))
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+def _write_ahead(engine: Engine) -> None:
+    """Let readers and a writer work side by side; the mode can't change inside a transaction."""
+    raw = engine.raw_connection()
+    try:
+        raw.cursor().execute("PRAGMA journal_mode=WAL")
+    finally:
+        raw.close()

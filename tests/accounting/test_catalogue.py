@@ -1,0 +1,71 @@
+"""The catalogue's real data: rates, windows, dates, and what it doesn't know."""
+
+import subprocess
+import sys
+from datetime import UTC, date, datetime
+from decimal import Decimal
+
+import pytest
+
+from gateway.accounting.catalogue import catalogue_price, context_window, provider_of
+from gateway.core.price import Price
+
+
+def test_a_known_model_has_its_published_rates() -> None:
+    assert catalogue_price("gpt-4o", "openai") == Price(
+        price_id="genai-prices:openai/gpt-4o",
+        usd_per_million_input=Decimal("2.5"),
+        usd_per_million_output=Decimal(10),
+        usd_per_million_cached_input=Decimal("1.25"),
+    )
+
+
+def test_a_tiered_price_gives_its_base_tier() -> None:
+    price = catalogue_price("claude-sonnet-4-5", "anthropic")
+    assert price is not None
+    assert (price.usd_per_million_input, price.usd_per_million_output) == (Decimal(3), Decimal(15))
+
+
+def test_a_date_selects_the_price_of_that_day() -> None:
+    night, day = datetime(2025, 3, 1, 20, tzinfo=UTC), datetime(2025, 3, 1, 12, tzinfo=UTC)
+    prices = [catalogue_price("deepseek-chat", "deepseek", at) for at in (night, day)]
+    read = [price.usd_per_million_input for price in prices if price is not None]
+    assert len(read) == 2
+    assert read[0] != read[1]
+    assert catalogue_price("gpt-4o", "openai", date(2025, 1, 1)) is not None
+
+
+@pytest.mark.parametrize(
+    ("model", "provider"), [("no-such-model", "openai"), ("gpt-4o", "no-such-firm"), ("", None)]
+)
+def test_what_is_not_listed_has_no_price_and_no_window(model: str, provider: str | None) -> None:
+    assert catalogue_price(model, provider) is None
+    assert context_window(model, provider) is None
+
+
+def test_context_windows_are_in_tokens() -> None:
+    assert context_window("gpt-4o", "openai") == 128_000
+
+
+@pytest.mark.parametrize(
+    ("base_url", "provider"),
+    [
+        ("https://api.openai.com/v1", "openai"),
+        ("https://api.mistral.ai/v1", "mistral"),
+        ("http://127.0.0.1:11434/v1", None),
+    ],
+)
+def test_the_provider_is_known_by_its_address(base_url: str, provider: str | None) -> None:
+    assert provider_of(base_url) == provider
+
+
+def test_importing_prices_and_ledger_loads_neither_the_catalogue_nor_a_database_library() -> None:
+    code = (
+        "import sys, gateway.accounting.pricing, gateway.accounting.catalogue, "
+        "gateway.accounting.ledger\n"
+        "print(sorted({'genai_prices', 'sqlalchemy', 'alembic'} & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,399 @@
+"""Every entry lands exactly once: through locks, full disks, crashes and restarts."""
+
+import asyncio
+import logging
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from ledger_entries import NOON, entry, record, running
+
+from gateway.accounting import database
+from gateway.accounting.ledger import Ledger
+from gateway.accounting.query import COLUMNS, LedgerReader
+from gateway.core.entry import LedgerEntry
+from gateway.core.price import Cost
+from gateway.core.usage import Usage
+
+
+def eventually(condition: Callable[[], bool], within_s: float = 10) -> None:
+    deadline_s = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "it never came true"
+        time.sleep(0.01)
+
+
+def stored(url: str) -> list[str]:
+    return [row["request_id"] for row in LedgerReader(url).rows(limit=None)]
+
+
+def test_a_row_comes_back_as_the_design_lists_it(ledger_url: str) -> None:
+    full = entry(
+        request_id="req-1",
+        attempt=2,
+        key_id="key",
+        session="session",
+        client_request_id="theirs",
+        score=0.25,
+        threshold=0.5,
+        propensity=0.9,
+        stream=True,
+        usage=Usage(10, 20, 4, 3),
+        energy_wh=0.125,
+        energy_source="estimated",
+        latency_ms=12.5,
+        ttft_ms=3.5,
+        overhead_ms=0.5,
+        tags={"team": "søk", 'odd "key"': "a=b,c"},
+    )
+    record(ledger_url, full)
+    (row,) = LedgerReader(ledger_url).rows()
+    assert row == {
+        "request_id": "req-1",
+        "attempt": 2,
+        "ts": "2026-03-01T12:00:00.000000Z",
+        "key_id": "key",
+        "session": "session",
+        "endpoint": "/v1/chat/completions",
+        "model_requested": "auto",
+        "deployment": "gpt-4o",
+        "model_served": "gpt-4o-2024-08-06",
+        "tier": "large",
+        "score": 0.25,
+        "threshold": 0.5,
+        "reason": "above_threshold",
+        "router_version": "c1",
+        "propensity": 0.9,
+        "outcome": "ok",
+        "status": 200,
+        "stream": True,
+        "prompt_tokens": 10,
+        "completion_tokens": 20,
+        "cached_tokens": 4,
+        "reasoning_tokens": 3,
+        "usage_source": "reported",
+        "cost_usd": "0.00000625",
+        "cost_source": "computed",
+        "price_id": "config:gpt-4o",
+        "energy_wh": 0.125,
+        "energy_source": "estimated",
+        "latency_ms": 12.5,
+        "ttft_ms": 3.5,
+        "overhead_ms": 0.5,
+        "tags": {"team": "søk", 'odd "key"': "a=b,c"},
+        "client_request_id": "theirs",
+    }
+    assert tuple(row) == COLUMNS
+
+
+def test_what_is_unknown_is_null_never_zero(ledger_url: str) -> None:
+    record(ledger_url, entry(usage=None, cost=Cost(None, "unpriced"), outcome="timeout"))
+    (row,) = LedgerReader(ledger_url).rows()
+    unknown = ("cost_usd", "prompt_tokens", "completion_tokens", "usage_source", "ttft_ms")
+    assert [row[name] for name in unknown] == [None] * 5
+
+
+def test_every_entry_lands_exactly_once_in_rows_and_totals(ledger_url: str) -> None:
+    entries = [entry(request_id=f"r{i}") for i in range(1200)]
+    again = entries[::7]
+    record(ledger_url, *entries, *again)
+    record(ledger_url, *again)
+    assert sorted(stored(ledger_url)) == sorted(one.request_id for one in entries)
+    (total,) = LedgerReader(ledger_url).summary("model")
+    assert (total["calls"], total["cost_usd"]) == (1200, "0.0075")
+
+
+def test_attempts_of_one_request_are_rows_of_their_own(ledger_url: str) -> None:
+    record(ledger_url, entry(request_id="r"), entry(request_id="r", attempt=2))
+    assert [row["attempt"] for row in LedgerReader(ledger_url).rows()] == [2, 1]
+
+
+def test_a_row_is_in_the_database_within_a_second(ledger_url: str) -> None:
+    with running(ledger_url) as ledger:
+        eventually(lambda: ledger.not_ready() is None)
+        ledger.put(entry())
+        eventually(lambda: len(stored(ledger_url)) == 1, within_s=1)
+
+
+async def test_wait_written_returns_once_the_row_can_be_read(ledger_url: str) -> None:
+    with running(ledger_url, durable=True, flush_interval_s=60) as ledger:
+        for count in range(1, 6):
+            ledger.put(entry())
+            await asyncio.wait_for(ledger.wait_written(), 10)
+            assert len(stored(ledger_url)) == count
+
+
+async def test_a_waiter_that_gave_up_disturbs_nobody(ledger_url: str) -> None:
+    ledger = Ledger(ledger_url)
+    ledger.put(entry())
+    with pytest.raises(TimeoutError):
+        await asyncio.wait_for(ledger.wait_written(), 0.01)
+    ledger.start()
+    await asyncio.wait_for(ledger.wait_written(), 10)
+    ledger.stop()
+    assert len(stored(ledger_url)) == 1
+
+
+def test_a_full_queue_drops_counts_and_says_so_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    ledger = Ledger(url, queue_size=2)
+    for i in range(5):
+        ledger.put(entry(request_id=f"r{i}"))
+    assert ledger.dropped == 3
+    assert [r.message for r in caplog.records if r.levelno >= logging.ERROR] == [
+        "the ledger lost 1 rows: its queue is full"
+    ]
+    ledger.start()
+    ledger.stop()
+    assert sorted(stored(url)) == ["r0", "r1"]
+
+
+def test_after_stop_entries_are_dropped_without_an_error(tmp_path: Path) -> None:
+    with running(f"sqlite:///{tmp_path}/ledger.db") as ledger:
+        pass
+    ledger.put(entry())
+    assert ledger.dropped == 1
+
+
+def test_rows_wait_while_sqlite_is_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.02)
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    with running(url, flush_interval_s=0.01) as ledger:
+        eventually(lambda: ledger.not_ready() is None)
+        other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        ledger.put(entry(request_id="first"))
+        eventually(lambda: "database is locked" in (ledger.not_ready() or ""))
+        started_s = time.perf_counter()
+        ledger.put(entry(request_id="second"))
+        assert time.perf_counter() - started_s < 0.01
+        assert stored(url) == []
+        other.execute("COMMIT")
+        other.close()
+        eventually(lambda: sorted(stored(url)) == ["first", "second"])
+        assert ledger.not_ready() is None
+    assert ledger.dropped == 0
+
+
+def test_a_stop_while_locked_ends_and_counts_what_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(database, "BUSY_TIMEOUT_S", 0.02)
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    ledger = Ledger(url)
+    ledger.start()
+    eventually(lambda: ledger.not_ready() is None)
+    other = sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    ledger.put(entry())
+    ledger.stop(timeout_s=0.2)
+    other.close()
+    assert ledger.dropped == 1
+
+
+def test_a_database_that_comes_late_gets_its_rows(tmp_path: Path) -> None:
+    folder = tmp_path / "later"
+    url = f"sqlite:///{folder}/ledger.db"
+    with running(url, flush_interval_s=0.01) as ledger:
+        ledger.put(entry())
+        eventually(lambda: "unable to open database file" in (ledger.not_ready() or ""))
+        folder.mkdir()
+        eventually(lambda: ledger.not_ready() is None)
+    assert len(stored(url)) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("sqlite://", "needs a file"),
+        ("postgresql://gateway:hunter2@/x?host=/nowhere", "can't be written"),
+    ],
+)
+def test_an_impossible_database_is_explained_without_its_password(url: str, words: str) -> None:
+    ledger = Ledger(url)
+    assert ledger.not_ready() is not None
+    ledger.start()
+    eventually(lambda: words in (ledger.not_ready() or ""))
+    ledger.stop(timeout_s=0.1)
+    assert "hunter2" not in str(ledger.not_ready())
+
+
+@pytest.mark.parametrize("new_ledger_url", ["postgresql"], indirect=True, scope="session")
+def test_a_postgresql_session_that_is_cut_loses_nothing(ledger_url: str) -> None:
+    with running(ledger_url, flush_interval_s=0.01) as ledger:
+        ledger.put(entry(request_id="before"))
+        eventually(lambda: stored(ledger_url) == ["before"])
+        killer = sa.create_engine(ledger_url.replace("postgresql:", "postgresql+psycopg:"))
+        with killer.begin() as connection:
+            connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        killer.dispose()
+        ledger.put(entry(request_id="after"))
+        eventually(lambda: sorted(stored(ledger_url)) == ["after", "before"])
+
+
+def test_a_row_that_no_database_takes_is_lost_alone(ledger_url: str) -> None:
+    with running(ledger_url) as ledger:
+        ledger.put(entry(request_id="good"))
+        ledger.put(entry(deployment=None))
+        ledger.put(entry(status="not a number", ts="nor a time"))
+        ledger.put(entry(request_id="fine"))
+    assert sorted(stored(ledger_url)) == ["fine", "good"]
+    assert ledger.dropped == 2
+
+
+def test_hostile_values_are_stored_in_a_shape_that_fits(ledger_url: str) -> None:
+    hostile = entry(
+        model_requested="a\0b\ud800" + "ü" * 500,
+        usage=Usage(2**40, 2**70, 2**41),
+        tags={"a\0": "\ud800", "long": "x" * 5000, "not": "reached"},
+    )
+    record(ledger_url, hostile)
+    (row,) = LedgerReader(ledger_url).rows()
+    assert row["model_requested"].startswith("a\ufffdb?üü")
+    assert len(row["model_requested"].encode()) <= 80
+    assert (row["prompt_tokens"], row["completion_tokens"]) == (2**31 - 1, 2**31 - 1)
+    assert row["tags"] == {"a\ufffd": "?"}
+
+
+def test_the_largest_row_stays_under_a_kilobyte(tmp_path: Path) -> None:
+    long = "é" * 1000
+    names = ("session", "endpoint", "model_requested", "deployment", "model_served", "tier")
+    more = ("reason", "router_version", "key_id", "client_request_id", "energy_source")
+    changes = dict.fromkeys(names + more, long)
+    cost = Cost(Decimal("8999999.999999999999"), "computed", long)
+    numbers = dict.fromkeys(
+        ("score", "threshold", "energy_wh", "latency_ms", "ttft_ms", "overhead_ms"), 0.1
+    )
+    tags = {f"key{i}": long[:20] for i in range(100)}
+    usage = Usage(2**31, 2**31, 2**31, 2**31, "estimated")
+    rows = [
+        entry(request_id=f"{i:048}", cost=cost, tags=tags, usage=usage, **changes, **numbers)
+        for i in range(500)
+    ]
+    record(f"sqlite:///{tmp_path}/ledger.db", *rows)
+    with sqlite3.connect(tmp_path / "ledger.db") as connection:
+        columns = " + ".join(f"coalesce(length(cast({c} as blob)), 0)" for c in _columns())
+        (largest,) = connection.execute(f"SELECT max({columns}) FROM ledger").fetchone()
+    connection.close()
+    assert largest < 1024
+
+
+def _columns() -> list[str]:
+    return [column.name for column in database.ledger.columns]
+
+
+def test_put_costs_next_to_nothing() -> None:
+    ledger, one = Ledger("sqlite:///never-opened.db", queue_size=100_000), entry()
+    best_s = min(_timed_puts(ledger, one) for _ in range(5))
+    assert best_s < 5e-6
+
+
+def _timed_puts(ledger: Ledger, one: LedgerEntry) -> float:
+    started_s = time.perf_counter()
+    for _ in range(5000):
+        ledger.put(one)
+    return (time.perf_counter() - started_s) / 5000
+
+
+def test_old_rows_go_and_their_totals_stay(ledger_url: str) -> None:
+    now = datetime.now(UTC)
+    record(
+        ledger_url,
+        *(entry(request_id=f"old{i}", ts=NOON) for i in range(3)),
+        entry(request_id="new", ts=now - timedelta(days=29)),
+    )
+    with running(ledger_url, retention_days=(now - NOON).days - 1) as ledger:
+        eventually(lambda: stored(ledger_url) == ["new"])
+        ledger.put(entry(request_id="newer", ts=now))
+    assert stored(ledger_url) == ["newer", "new"]
+    assert sum(row["calls"] for row in LedgerReader(ledger_url).summary("day")) == 5
+
+
+_WRITER = """
+import sys, uuid
+sys.path.insert(0, sys.argv[2])
+from ledger_entries import entry, running
+with running(sys.argv[1]) as ledger:
+    for _ in range(300):
+        ledger.put(entry())
+assert ledger.dropped == 0, ledger.not_ready()
+"""
+
+_KILLED = """
+import asyncio, os, signal, sys, time
+sys.path.insert(0, sys.argv[2])
+from ledger_entries import entry, running
+async def main(durable):
+    with running(sys.argv[1], durable=durable) as ledger:
+        while ledger.not_ready():
+            time.sleep(0.01)
+        ledger.put(entry(request_id="kept"))
+        await ledger.wait_written() if durable else time.sleep(1)
+        os.kill(os.getpid(), signal.SIGKILL)
+asyncio.run(main(sys.argv[3] == "durable"))
+"""
+
+_FULL = """
+import resource, signal, sys, time
+sys.path.insert(0, sys.argv[2])
+from ledger_entries import entry, running
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+with running(sys.argv[1], flush_interval_s=0.01) as ledger:
+    while ledger.not_ready():
+        time.sleep(0.01)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, resource.RLIM_INFINITY))
+    for _ in range(3000):
+        ledger.put(entry())
+    while not ledger.not_ready():
+        time.sleep(0.01)
+    print(ledger.not_ready())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+assert ledger.dropped == 0
+"""
+
+
+def start_process(code: str, url: str, *arguments: str) -> subprocess.Popen[str]:
+    here = str(Path(__file__).parent)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, url, here, *arguments], stdout=subprocess.PIPE, text=True
+    )
+
+
+def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
+    output, _ = process.communicate(timeout=60)
+    return process.returncode, output
+
+
+def test_several_processes_may_start_at_once_on_an_empty_database(ledger_url: str) -> None:
+    processes = [start_process(_WRITER, ledger_url) for _ in range(3)]
+    assert [finish(process)[0] for process in processes] == [0, 0, 0]
+    assert len(stored(ledger_url)) == 900
+    assert [row["calls"] for row in LedgerReader(ledger_url).summary("day")] == [900]
+
+
+@pytest.mark.parametrize("mode", ["durable", "default"])
+def test_a_killed_process_keeps_its_finished_calls(ledger_url: str, mode: str) -> None:
+    code, _ = finish(start_process(_KILLED, ledger_url, mode))
+    assert code == -signal.SIGKILL
+    assert stored(ledger_url) == ["kept"]
+
+
+def test_rows_wait_while_the_disk_is_full(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/ledger.db"
+    code, output = finish(start_process(_FULL, url))
+    assert code == 0
+    assert "can't be written" in output
+    assert len(stored(url)) == 3000

@@ -1,0 +1,144 @@
+"""Costs are exact: checked against rational arithmetic, at the edges and in between."""
+
+import time
+from decimal import Decimal
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.accounting.pricing import MAX_USD, cost_of, pico_of, usd_of, usd_text
+from gateway.core.price import UNPRICED, Price
+from gateway.core.usage import Usage
+
+GPT_4O = Price(
+    "config:gpt-4o",
+    usd_per_million_input=Decimal("2.50"),
+    usd_per_million_output=Decimal("10.00"),
+    usd_per_million_cached_input=Decimal("1.25"),
+)
+PER_HOUR = Price("config:local", usd_per_hour=Decimal("0.08"))
+
+rates = st.decimals(0, 1000, places=9)
+tokens = st.integers(0, 2_000_000)
+
+
+def half_even_pico(amount: Fraction) -> int:
+    """Python's `round` of a rational is exact and half-even."""
+    return round(amount * 10**12)
+
+
+@given(tokens, tokens, tokens, rates, rates, st.none() | rates)
+def test_token_costs_equal_rational_arithmetic_rounded_once(
+    prompt: int, cached: int, completion: int, read: Decimal, written: Decimal, hit: Decimal | None
+) -> None:
+    cached = min(cached, prompt)
+    price = Price("p", read, written, hit)
+    cost = cost_of(Usage(prompt, completion, cached), price)
+    exact = (
+        Fraction(prompt - cached) * Fraction(read)
+        + Fraction(cached) * Fraction(read if hit is None else hit)
+        + Fraction(completion) * Fraction(written)
+    ) / 10**6
+    assert cost.usd is not None
+    assert pico_of(cost.usd) == half_even_pico(exact)
+    assert Fraction(cost.usd) * 10**12 == half_even_pico(exact)
+
+
+@given(st.floats(0, 1e6), rates)
+def test_hourly_costs_equal_rational_arithmetic_rounded_once(seconds: float, rate: Decimal) -> None:
+    cost = cost_of(Usage(1, 1, compute_s=seconds), Price("p", usd_per_hour=rate))
+    exact = Fraction(repr(seconds)) * Fraction(rate) / 3600
+    assert cost.usd is not None
+    assert pico_of(cost.usd) == half_even_pico(exact)
+
+
+@given(tokens, st.integers(0, 10_000_000))
+def test_cached_tokens_are_never_billed_twice_nor_more_than_the_prompt(
+    prompt: int, cached: int
+) -> None:
+    cost = cost_of(Usage(prompt, 0, cached), GPT_4O)
+    assert cost.usd is not None
+    assert Decimal("1.25") * prompt / 10**6 <= cost.usd <= Decimal("2.50") * prompt / 10**6
+
+
+def test_a_known_bill() -> None:
+    cost = cost_of(Usage(1000, 200, cached_tokens=400), GPT_4O)
+    assert (cost.usd, cost.source, cost.price_id) == (
+        Decimal("0.004"),
+        "computed",
+        "config:gpt-4o",
+    )
+
+
+def test_the_providers_own_amount_comes_first() -> None:
+    usage = Usage(1000, 200, reported_cost_usd=Decimal("0.1234567890125"))
+    cost = cost_of(usage, GPT_4O)
+    assert (usd_text(cost.usd), cost.source, cost.price_id) == ("0.123456789012", "provider", None)
+
+
+@pytest.mark.parametrize("nonsense", ["Infinity", "NaN", "-1", "1e300"])
+def test_an_impossible_reported_amount_falls_back_to_the_price(nonsense: str) -> None:
+    cost = cost_of(Usage(1000, 0, reported_cost_usd=Decimal(nonsense)), GPT_4O)
+    assert (cost.usd, cost.source) == (Decimal("0.0025"), "computed")
+
+
+def test_a_reported_zero_is_a_price_of_zero_not_a_missing_one() -> None:
+    cost = cost_of(Usage(1, 1, reported_cost_usd=Decimal(0)), None)
+    assert (usd_text(cost.usd), cost.source) == ("0", "provider")
+
+
+@pytest.mark.parametrize(
+    ("usage", "price"),
+    [
+        (Usage(1, 1), None),
+        (Usage(1, 1), Price("input only", usd_per_million_input=Decimal(1))),
+        (Usage(1, 1), Price("nothing")),
+        (Usage(1, 1, compute_s=None), PER_HOUR),
+        (Usage(10**18, 0), Price("absurd", Decimal(1000), Decimal(1000))),
+    ],
+)
+def test_what_cannot_be_priced_is_unpriced_never_zero(usage: Usage, price: Price | None) -> None:
+    assert cost_of(usage, price) == UNPRICED
+
+
+def test_a_missing_rate_matters_only_where_tokens_need_it() -> None:
+    embedding = Price("embedding", usd_per_million_input=Decimal("0.02"))
+    assert cost_of(Usage(1000, 0), embedding).usd == Decimal("0.00002")
+
+
+@given(st.integers(0, int(MAX_USD) * 10**12))
+def test_stored_amounts_come_back_whole(pico: int) -> None:
+    assert pico_of(usd_of(pico)) == pico
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        ("6.25E-6", "0.00000625"),
+        ("1E+1", "10"),
+        ("0E-12", "0"),
+        ("1E-12", "0.000000000001"),
+        ("2.50", "2.5"),
+    ],
+)
+def test_amounts_are_written_without_exponent(amount: str, text: str) -> None:
+    assert usd_text(Decimal(amount)) == text
+
+
+def test_no_amount_stays_no_amount() -> None:
+    assert usd_text(None) is None
+
+
+def test_pricing_is_cheap_enough_for_every_request() -> None:
+    usage = Usage(1234, 567, 89)
+    best_s = min(_timed(usage) for _ in range(5))
+    assert best_s < 10e-6
+
+
+def _timed(usage: Usage) -> float:
+    started_s = time.perf_counter()
+    for _ in range(1000):
+        cost_of(usage, GPT_4O)
+    return (time.perf_counter() - started_s) / 1000
