@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired
 
 import orjson
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
+from starlette.types import Scope
 from typing_extensions import TypedDict
 
 from gateway.api.exchange import Exchange, header
@@ -112,7 +112,7 @@ def _param_of(location: tuple[int | str, ...]) -> str:
     return path
 
 
-def caller_of(scope: Mapping[str, Any], exchange: Exchange) -> Caller:
+def caller_of(scope: Scope, exchange: Exchange) -> Caller:
     """What the request's headers say. Raises InvalidRequest for a bad `x-gateway-*` header."""
     client_request_id = header(scope, b"x-client-request-id")
     session = header(scope, b"x-gateway-session")

@@ -1,0 +1,65 @@
+"""Server-sent events (WHATWG HTML, section 9.2) split out of a stream of bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+#: An event longer than this is an upstream gone mad, not an answer.
+MAX_EVENT_BYTES = 8 * 1024 * 1024
+
+
+class EventTooLong(ValueError):
+    """No event ended within MAX_EVENT_BYTES."""
+
+
+class EventSplitter:
+    """Cuts bytes that may break anywhere into blocks of whole events, with LF line ends."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._after_cr = False
+        self._at_start = True
+
+    def push(self, data: bytes) -> bytes:
+        r"""The events that are complete now, each ended by `\n\n`; empty when none is."""
+        if self._at_start and data:
+            data = data.removeprefix(b"\xef\xbb\xbf")
+            self._at_start = False
+        if self._after_cr or b"\r" in data:
+            data = self._with_lf(data)
+        buffered = self._rest + data if self._rest else data
+        end = buffered.rfind(b"\n\n")
+        if end < 0:
+            if len(buffered) > MAX_EVENT_BYTES:
+                raise EventTooLong
+            self._rest = buffered
+            return b""
+        self._rest = buffered[end + 2 :]
+        return buffered[: end + 2]
+
+    def flush(self) -> bytes:
+        """What stands at the end without its blank line; upstreams forget it."""
+        rest, self._rest = self._rest.strip(b"\n"), b""
+        return rest + b"\n\n" if rest else b""
+
+    def _with_lf(self, data: bytes) -> bytes:
+        """CRLF and lone CR as LF, also where a CRLF is cut in two."""
+        if self._after_cr and data.startswith(b"\n"):
+            data = data[1:]
+        self._after_cr = data.endswith(b"\r") if data else self._after_cr
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def event_data(block: bytes) -> Iterator[bytes]:
+    """The `data` of each event in a block; comments and other fields are passed over."""
+    for event in block.split(b"\n\n"):
+        lines = [
+            line[5:].removeprefix(b" ") for line in event.split(b"\n") if line.startswith(b"data:")
+        ]
+        if lines:
+            yield b"\n".join(lines)
+
+
+def frame(data: bytes) -> bytes:
+    """One event around `data`."""
+    return b"data: " + data.replace(b"\n", b"\ndata: ") + b"\n\n"

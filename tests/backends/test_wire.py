@@ -1,0 +1,87 @@
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.api.parse import parse_chat
+from gateway.backends.wire import upstream_body
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53)
+KEYS = st.sampled_from(["model", "mod\u0435l", "x", "stream_options", '"model"']) | st.text(
+    max_size=5
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | NUMBERS | st.text(max_size=10) | st.just("model"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3),
+    max_leaves=8,
+)
+EXTRAS = st.dictionaries(st.text(min_size=1, max_size=8).map(lambda key: f"x_{key}"), VALUES)
+
+
+def request_bytes(extra: dict[str, Any], indent: bool = False) -> bytes:
+    body = {
+        **dict(list(extra.items())[::2]),
+        "model": "auto",
+        "messages": [{"role": "user", "content": 'the "model": "gpt" and \\u0041'}],
+        **extra,
+    }
+    return orjson.dumps(body, option=orjson.OPT_INDENT_2 if indent else None)
+
+
+@given(extra=EXTRAS, indent=st.booleans(), model=st.text(min_size=1, max_size=12))
+def test_only_the_model_differs(extra: dict[str, Any], indent: bool, model: str) -> None:
+    request = parse_chat(request_bytes(extra, indent))
+    sent = orjson.loads(upstream_body(request, model))
+    assert list(sent) == list(request.payload)
+    assert sent == {**request.payload, "model": model}
+
+
+@given(extra=EXTRAS, options=st.none() | st.dictionaries(KEYS, st.booleans(), max_size=2))
+def test_usage_is_asked_and_the_clients_options_are_kept(
+    extra: dict[str, Any], options: dict[str, bool] | None
+) -> None:
+    given_options = {} if options is None else {"stream_options": options}
+    request = parse_chat(request_bytes({**extra, "stream": True, **given_options}))
+    sent = orjson.loads(upstream_body(request, "m", ask_usage=True))
+    assert sent.pop("stream_options") == {**(options or {}), "include_usage": True}
+    expected = {**request.payload, "model": "m"}
+    expected.pop("stream_options", None)
+    assert sent == expected
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b'{"model":"auto","messages":[{"role":"user","content":"x"}],"model":"gpt-4o"}',
+        b'{"model":"auto","messages":[{"role":"user","content":"x"}],"mod\\u0065l":"gpt-4o"}',
+        b'{"mod\\u0065l":"auto","messages":[{"role":"user","content":"model"}]}',
+        b'{"tool":{"model":"inner"},"model":"auto","messages":[{"role":"user","content":"x"}]}',
+        b'{"messages":[{"role":"user","content":"x"}],"x":"model","model"  :\n "au\\"to"}',
+    ],
+)
+def test_no_spelling_smuggles_a_second_model(raw: bytes) -> None:
+    sent = upstream_body(parse_chat(raw), "mine")
+    pairs = dict(orjson.loads(sent))
+    assert pairs["model"] == "mine"
+    assert b"gpt-4o" not in sent
+
+
+def test_bytes_are_kept_where_nothing_changed() -> None:
+    raw = (
+        b'{ "temperature": 1.50, "seed": 123456789012345678901234567890,\n'
+        b'"model": "auto", "messages": [{"role":"user","content":"\xc3\xa9 \\/ \xe6\x9d\xb1"}] }'
+    )
+    sent = upstream_body(parse_chat(raw.replace(b"seed", b"x_id")), "gpt")
+    assert sent == raw.replace(b"seed", b"x_id").replace(b'"model": "auto"', b'"model":"gpt"')
+
+
+def test_the_token_limit_is_renamed_for_upstreams_that_know_one_name() -> None:
+    request = parse_chat(request_bytes({"max_tokens": 5}))
+    sent = orjson.loads(upstream_body(request, "m", max_tokens_field="max_completion_tokens"))
+    assert sent["max_completion_tokens"] == 5
+    assert "max_tokens" not in sent
+    assert list(sent) == [
+        "max_completion_tokens" if key == "max_tokens" else key for key in request.payload
+    ]
