@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from gateway.core.entry import LedgerEntry
+from gateway.core.errors import LedgerUnavailable
 
 if TYPE_CHECKING:  # SQLAlchemy is loaded by the writer thread
     from sqlalchemy.engine import Engine
@@ -73,6 +74,7 @@ class Ledger:
         self._closed = threading.Event()
         self._abandoned = threading.Event()
         self._dropped = 0
+        self._dropping = False
         self._problem: str | None = "the ledger's database is being opened"
         self._next_retention_s = 0.0
         self._thread = threading.Thread(target=self._run, name="ledger", daemon=True)
@@ -101,7 +103,12 @@ class Ledger:
             self._wake.set()
 
     async def wait_written(self) -> None:
-        """Return once every entry that was put before is in the database."""
+        """Return once every entry that was put before is in the database.
+
+        Raises LedgerUnavailable when the ledger ends first.
+        """
+        if self._closed.is_set():
+            raise _ended()
         loop = asyncio.get_running_loop()
         waiter = _Waiter(loop, loop.create_future())
         self._waiting.append(waiter)
@@ -117,8 +124,11 @@ class Ledger:
             self._abandoned.set()
             self._thread.join(1.0)
         left = [item for item in self._waiting if isinstance(item, LedgerEntry)]
+        for item in self._waiting:
+            if isinstance(item, _Waiter):
+                item.tell(lambda written: written.set_exception(_ended()))
         if left:
-            self._drop(len(left), f"it had to stop ({self._problem})")
+            self._drop(len(left), f"{len(left)} were still queued when it ended ({self._problem})")
 
     def _run(self) -> None:
         engine = self._retried(self._open)
@@ -159,6 +169,9 @@ class Ledger:
                 self._waiting.popleft()
                 if isinstance(item, _Waiter):
                     item.tell(lambda written: written.set_result(None))
+        if self._dropping and not self._waiting:
+            self._dropping = False
+            _log.error("the ledger has lost %d rows since it started", self._dropped)
 
     def _write(self, engine: Engine, entries: Sequence[LedgerEntry]) -> bool:
         """Write one batch; a row that no database would take is dropped alone, with a log line."""
@@ -206,10 +219,15 @@ class Ledger:
             self._next_retention_s = time.monotonic() + _RETENTION_EVERY_S
 
     def _drop(self, count: int, why: str) -> None:
-        first = self._dropped == 0
+        """Count lost rows; one log line, until rows can be written again."""
         self._dropped += count
-        if first or count > 1:
-            _log.error("the ledger lost %d rows: %s", count, why)
+        if not self._dropping:
+            _log.error("the ledger loses rows: %s", why)
+        self._dropping = True
+
+
+def _ended() -> LedgerUnavailable:
+    return LedgerUnavailable("The ledger has ended, so the call can't be recorded.")
 
 
 def _reason(error: Exception) -> str:

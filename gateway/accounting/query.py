@@ -33,9 +33,6 @@ GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
 Scenario = Literal["all-large", "all-small"]
 SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
 
-#: The columns of a row as users read it.
-COLUMNS = tuple("cost_usd" if c.name == "cost_pico" else c.name for c in ledger.columns)
-
 
 class Filters(TypedDict, total=False):
     """Which rows to look at; what is left out or None doesn't restrict.
@@ -149,14 +146,21 @@ class LedgerReader:
     def _connection(self) -> Iterator[Connection | None]:
         try:
             engine = open_for_reading(self._url)
-            if engine is None:
-                yield None
-                return
+        except (ValueError, ImportError, sa.exc.SQLAlchemyError) as error:
+            raise _unreadable(error) from error
+        if engine is None:
+            yield None
+            return
+        try:
             with engine.connect() as connection:
                 exists = sa.inspect(connection).has_table(ledger.name)
                 yield connection if exists else None
         except sa.exc.SQLAlchemyError as error:
-            raise LedgerUnavailable(f"The ledger can't be read: {driver_reason(error)}.") from error
+            raise _unreadable(error) from error
+
+
+def _unreadable(error: Exception) -> LedgerUnavailable:
+    return LedgerUnavailable(f"The ledger can't be read: {driver_reason(error)}.")
 
 
 @dataclass(slots=True)

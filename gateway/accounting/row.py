@@ -6,9 +6,14 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.accounting.database import iso_z
+from gateway.accounting.database import iso_z, ledger
 from gateway.accounting.pricing import pico_of, usd_of, usd_text
 from gateway.core.entry import LedgerEntry
+
+#: The columns of a row as users read it; plain strings, where SQLAlchemy's names are not.
+COLUMNS = tuple(
+    "cost_usd" if column.name == "cost_pico" else str(column.name) for column in ledger.columns
+)
 
 #: The most UTF-8 bytes kept of each text: together with the numbers a row stays under 1 KB.
 _TEXT_BYTES = {
@@ -83,16 +88,11 @@ def row_of(entry: LedgerEntry) -> dict[str, Any]:
 
 
 def shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row for users, in the ledger's column order: exact `cost_usd`, `ts` with Z, tags parsed."""
-    seen = dict.fromkeys("cost_usd" if name == "cost_pico" else name for name in row)
+    """A row for users, in the order of `COLUMNS`: exact `cost_usd`, `ts` with Z, tags parsed."""
     pico = row["cost_pico"]
-    return {
-        **seen,
-        **{name: value for name, value in row.items() if name in seen},
-        "ts": iso_z(row["ts"]),
-        "cost_usd": None if pico is None else usd_text(usd_of(pico)),
-        "tags": json.loads(row["tags"]),
-    }
+    cost_usd = None if pico is None else usd_text(usd_of(pico))
+    seen = {**row, "cost_usd": cost_usd, "ts": iso_z(row["ts"]), "tags": json.loads(row["tags"])}
+    return {name: seen[name] for name in COLUMNS}
 
 
 def tag_text(key: str, value: str) -> str:

@@ -7,7 +7,7 @@
     │   ├── CapabilityMissing     no deployment can do what the request needs
     │   └── RequestTooLarge
     ├── Unauthorized              the client's key is missing or wrong
-    ├── LedgerUnavailable         the spend log can't be read
+    ├── LedgerUnavailable         the spend log can't be read or written
     └── BackendError              a deployment failed
         ├── UpstreamError         the upstream answered with an error of its own
         ├── UpstreamUnavailable   no connection, or not an answer that we can read
@@ -76,7 +76,7 @@ class Unauthorized(GatewayError):
 
 
 class LedgerUnavailable(GatewayError):
-    """The spend log's database can't be read."""
+    """The spend log's database can't be read or written."""
 
     code = "ledger_unavailable"
 

@@ -14,14 +14,16 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from ledger_entries import NOON, entry, record, running
 
 from gateway.accounting import database
 from gateway.accounting.ledger import Ledger
-from gateway.accounting.query import COLUMNS, LedgerReader
+from gateway.accounting.query import LedgerReader
+from gateway.accounting.row import COLUMNS
 from gateway.core.entry import LedgerEntry
+from gateway.core.errors import LedgerUnavailable
 from gateway.core.price import Cost
 from gateway.core.usage import Usage
+from tests.accounting.ledger_entries import NOON, entry, record, running
 
 
 def eventually(condition: Callable[[], bool], within_s: float = 10) -> None:
@@ -92,6 +94,7 @@ def test_a_row_comes_back_as_the_design_lists_it(ledger_url: str) -> None:
         "client_request_id": "theirs",
     }
     assert tuple(row) == COLUMNS
+    assert {type(name) for name in row} == {str}  # what JSON encoders insist on
 
 
 def test_what_is_unknown_is_null_never_zero(ledger_url: str) -> None:
@@ -142,6 +145,19 @@ async def test_a_waiter_that_gave_up_disturbs_nobody(ledger_url: str) -> None:
     assert len(stored(ledger_url)) == 1
 
 
+async def test_a_waiter_learns_that_the_ledger_ended(tmp_path: Path) -> None:
+    ledger = Ledger(f"sqlite:///{tmp_path}/missing/ledger.db")
+    ledger.start()
+    ledger.put(entry())
+    waiting = asyncio.create_task(ledger.wait_written())
+    await asyncio.sleep(0)
+    ledger.stop(timeout_s=0.05)
+    with pytest.raises(LedgerUnavailable):
+        await asyncio.wait_for(waiting, 5)
+    with pytest.raises(LedgerUnavailable):
+        await ledger.wait_written()
+
+
 def test_a_full_queue_drops_counts_and_says_so_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -151,10 +167,11 @@ def test_a_full_queue_drops_counts_and_says_so_once(
         ledger.put(entry(request_id=f"r{i}"))
     assert ledger.dropped == 3
     assert [r.message for r in caplog.records if r.levelno >= logging.ERROR] == [
-        "the ledger lost 1 rows: its queue is full"
+        "the ledger loses rows: its queue is full"
     ]
     ledger.start()
     ledger.stop()
+    assert caplog.records[-1].message == "the ledger has lost 3 rows since it started"
     assert sorted(stored(url)) == ["r0", "r1"]
 
 
@@ -325,7 +342,7 @@ def test_old_rows_go_and_their_totals_stay(ledger_url: str) -> None:
 _WRITER = """
 import sys, uuid
 sys.path.insert(0, sys.argv[2])
-from ledger_entries import entry, running
+from tests.accounting.ledger_entries import entry, running
 with running(sys.argv[1]) as ledger:
     for _ in range(300):
         ledger.put(entry())
@@ -335,7 +352,7 @@ assert ledger.dropped == 0, ledger.not_ready()
 _KILLED = """
 import asyncio, os, signal, sys, time
 sys.path.insert(0, sys.argv[2])
-from ledger_entries import entry, running
+from tests.accounting.ledger_entries import entry, running
 async def main(durable):
     with running(sys.argv[1], durable=durable) as ledger:
         while ledger.not_ready():
@@ -349,7 +366,7 @@ asyncio.run(main(sys.argv[3] == "durable"))
 _FULL = """
 import resource, signal, sys, time
 sys.path.insert(0, sys.argv[2])
-from ledger_entries import entry, running
+from tests.accounting.ledger_entries import entry, running
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 with running(sys.argv[1], flush_interval_s=0.01) as ledger:
     while ledger.not_ready():
@@ -366,9 +383,9 @@ assert ledger.dropped == 0
 
 
 def start_process(code: str, url: str, *arguments: str) -> subprocess.Popen[str]:
-    here = str(Path(__file__).parent)
+    root = str(Path(__file__).parents[2])
     return subprocess.Popen(
-        [sys.executable, "-c", code, url, here, *arguments], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, url, root, *arguments], stdout=subprocess.PIPE, text=True
     )
 
 

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ledger_entries import NOON, entry, record
 
 from gateway.accounting.query import GROUPINGS, LedgerReader
 from gateway.core.errors import LedgerUnavailable
 from gateway.core.price import UNPRICED, Cost, Price
 from gateway.core.usage import Usage
+from tests.accounting.ledger_entries import NOON, entry, record
 
 LARGE = Price("config:gpt-4o", Decimal("2.5"), Decimal(10), Decimal("1.25"))
 
@@ -207,7 +207,9 @@ def test_a_database_without_a_ledger_is_empty(ledger_url: str) -> None:
     assert LedgerReader(ledger_url).rows() == []
 
 
-@pytest.mark.parametrize("url", ["sqlite:///{}/broken.db", "postgresql://u:secret@/x?host={}"])
+@pytest.mark.parametrize(
+    "url", ["sqlite:///{}/broken.db", "postgresql://u:secret@/x?host={}", "sqlite://"]
+)
 def test_an_unreadable_database_is_named_without_its_password(url: str, tmp_path: Path) -> None:
     (tmp_path / "broken.db").write_bytes(b"this is no database" * 100)
     with pytest.raises(LedgerUnavailable, match="can't be read") as refused:

@@ -19,13 +19,13 @@ from rich.table import Table
 
 from gateway.accounting.pricing import usd_text
 from gateway.accounting.query import (
-    COLUMNS,
     Filters,
     Grouping,
     LedgerReader,
     Scenario,
     WhatIf,
 )
+from gateway.accounting.row import COLUMNS
 from gateway.app.cli.options import ConfigFile, refuse, settings_or_exit
 from gateway.app.deployments import deployments_of
 from gateway.core.deployment import Deployment, Tier
