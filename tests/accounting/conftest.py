@@ -85,9 +85,13 @@ def _binaries(home: Path) -> Path:
     wheel = importlib.util.find_spec(_WHEEL)
     if wheel is None or wheel.origin is None:
         pytest.fail(f"PostgreSQL is needed: install it, or the package {_WHEEL.replace('_', '-')}")
+    package = Path(wheel.origin).parent
+    if _owner() is None:
+        return package / "pginstall" / "bin"
     # A copy, because root's own folders are closed to the account that the server runs under.
-    packed = Path(wheel.origin).parent / "pginstall"
-    return Path(shutil.copytree(packed, home / "install", symlinks=True)) / "bin"
+    shutil.copytree(package / "pginstall", home / _WHEEL / "pginstall", symlinks=True)
+    shutil.copytree(package.with_suffix(".libs"), home / f"{_WHEEL}.libs", symlinks=True)
+    return home / _WHEEL / "pginstall" / "bin"
 
 
 def _owner() -> int | None:

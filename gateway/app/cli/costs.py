@@ -234,16 +234,23 @@ def _what_if(
 def _verdict(outcome: WhatIf) -> str:
     """One line: the total, the scenario's total, and what was saved."""
     spent = _money(usd_text(outcome.actual_usd))
-    missing = f" (without {outcome.unpriced:,} unpriced calls)" if outcome.unpriced else ""
-    line = f"[bold]Total {spent}[/]{missing} for {outcome.requests:,} requests."
+    missing = (
+        f" (without {_counted(outcome.unpriced, 'unpriced call')})" if outcome.unpriced else ""
+    )
+    line = f"[bold]Total {spent}[/]{missing} for {_counted(outcome.requests, 'request')}."
     if outcome.usd is None:
         return f"{line} What {outcome.kind} would have cost is unknown: no price."
-    unknown = f" (without {outcome.unknown:,} requests of unknown cost)" if outcome.unknown else ""
+    left_out = _counted(outcome.unknown, "request")
+    unknown = f" (without {left_out} of unknown cost)" if outcome.unknown else ""
     line += f" {outcome.kind.capitalize()}: {_money(usd_text(outcome.usd))}{unknown}."
     if outcome.saved_share is None:
         return line
     colour = "green" if outcome.saved_share >= 0 else "red"
     return f"{line} [{colour}]Saved {outcome.saved_share:.1%}[/]."
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def _count(tokens: int | None) -> str:
