@@ -1,0 +1,1 @@
+"""Which deployment answers: features, difficulty score, capability filter, policy, decision."""

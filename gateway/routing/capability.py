@@ -1,0 +1,121 @@
+"""The capability filter: which deployments can serve a request, and why the others can't."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from gateway.core.decision import Exclusion
+from gateway.core.deployment import Capability, Deployment
+from gateway.core.interfaces import TokenCounter
+from gateway.core.request import ChatRequest
+from gateway.routing.conversation import text_of
+
+#: The request field that asks for a capability, for the client's error message.
+FIELD_OF = {
+    Capability.TOOLS: "tools",
+    Capability.JSON_SCHEMA: "response_format",
+    Capability.VISION: "messages",
+    Capability.AUDIO: "messages",
+    Capability.FILES: "messages",
+    Capability.LOGPROBS: "logprobs",
+    Capability.MULTIPLE_CHOICES: "n",
+}
+
+#: A token is never longer than this on average over a long text, in any tokenizer we know: text
+#: longer than `context_window` times this surely doesn't fit.
+MOST_BYTES_PER_TOKEN = 16
+
+_PARTS = {
+    "image_url": Capability.VISION,
+    "input_image": Capability.VISION,
+    "input_audio": Capability.AUDIO,
+    "file": Capability.FILES,
+    "input_file": Capability.FILES,
+}
+
+
+def needs_of(request: ChatRequest) -> frozenset[Capability]:
+    """What the request needs beyond text in and text out."""
+    return frozenset(_needs(request.payload, request.messages))
+
+
+def _needs(
+    payload: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]
+) -> Iterator[Capability]:
+    if payload.get("tools") or payload.get("functions"):
+        yield Capability.TOOLS
+    response_format = payload.get("response_format")
+    if isinstance(response_format, Mapping) and response_format.get("type", "text") != "text":
+        yield Capability.JSON_SCHEMA
+    if payload.get("logprobs") or payload.get("top_logprobs"):
+        yield Capability.LOGPROBS
+    if (payload.get("n") or 1) > 1:
+        yield Capability.MULTIPLE_CHOICES
+    modalities = payload.get("modalities")
+    if payload.get("audio") or (isinstance(modalities, list) and "audio" in modalities):
+        yield Capability.AUDIO
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, list):
+            yield from _part_needs(content)
+        if message.get("tool_calls") or message.get("role") in {"tool", "function"}:
+            yield Capability.TOOLS
+
+
+def _part_needs(parts: Iterable[object]) -> Iterator[Capability]:
+    for part in parts:
+        kind = part.get("type") if isinstance(part, Mapping) else None
+        if isinstance(kind, str) and kind in _PARTS:
+            yield _PARTS[kind]
+
+
+@dataclass(slots=True, frozen=True)
+class CapabilityFilter:
+    """Checks deployments against a request.
+
+    `counters` gives, by deployment name, the model's own tokenizer where it is known.
+    `reserved_output_tokens` are kept free where the client names no limit.
+    """
+
+    counters: Mapping[str, TokenCounter]
+    reserved_output_tokens: int
+
+    def exclusion(
+        self, deployment: Deployment, request: ChatRequest, needs: frozenset[Capability]
+    ) -> Exclusion | None:
+        """Why the deployment can't serve the request; None where it can."""
+        if deployment.unavailable is not None:
+            return Exclusion(deployment, "unavailable", deployment.unavailable)
+        for need in Capability:
+            if need in needs and need not in deployment.capabilities:
+                return Exclusion(deployment, f"needs_{need.value}", FIELD_OF[need])
+        wanted = request.max_tokens
+        most = deployment.max_output_tokens
+        if wanted is not None and most is not None and wanted > most:
+            return Exclusion(deployment, "output_too_long", f"{most} tokens at most")
+        return self._context_exclusion(deployment, request)
+
+    def _context_exclusion(self, deployment: Deployment, request: ChatRequest) -> Exclusion | None:
+        window = deployment.context_window
+        if window is None:
+            return None
+        reserved = request.max_tokens or min(self.reserved_output_tokens, window // 2)
+        limit = window - reserved
+        counter = self.counters.get(deployment.name)
+        if counter is not None:
+            too_long = limit <= 0 or counter.exceeds(request.messages, limit)
+        else:
+            too_long = limit <= 0 or _surely_longer(request, limit)
+        if not too_long:
+            return None
+        detail = f"more than {max(limit, 0)} tokens beside {reserved} for the answer"
+        return Exclusion(deployment, "context_too_long", detail)
+
+
+def _surely_longer(request: ChatRequest, limit: int) -> bool:
+    if len(request.raw) <= limit * MOST_BYTES_PER_TOKEN:
+        return False
+    size = sum(len(text_of(message.get("content")).encode()) for message in request.messages)
+    return size > limit * MOST_BYTES_PER_TOKEN

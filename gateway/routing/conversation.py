@@ -1,0 +1,103 @@
+"""A conversation as the features see it: bounded windows of its text, cut and folded once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from gateway.routing.folding import fold, words_of
+from gateway.routing.lexicon import concepts_in
+
+#: Characters at each end of a message where its instruction is looked for: people paste first
+#: and ask after, or the other way round.
+ZONE = 450
+#: Characters of a message that are looked at for its kind (code, mathematics, format).
+SAMPLE_HEAD, SAMPLE_TAIL = 2000, 800
+#: Earlier user turns that are looked at, newest first, and characters of each.
+EARLIER_TURNS, EARLIER_ZONE = 4, 300
+
+
+@dataclass(slots=True, frozen=True)
+class Turn:
+    """One message: who said it and its text."""
+
+    role: str
+    text: str
+
+
+class Conversation:
+    """What the features are computed from. Work is bounded, however long the text."""
+
+    def __init__(self, messages: Sequence[Mapping[str, Any]]) -> None:
+        self._messages = messages
+
+    @cached_property
+    def turns(self) -> list[Turn]:
+        """The last turns, oldest first, and the system prompt if there is one."""
+        kept = self._messages[-2 * EARLIER_TURNS - 1 :]
+        first = self._messages[:1] if len(self._messages) > len(kept) else ()
+        return [Turn(str(m.get("role", "")), text_of(m.get("content"))) for m in (*first, *kept)]
+
+    @property
+    def length(self) -> int:
+        """How many messages there are in all."""
+        return len(self._messages)
+
+    @cached_property
+    def question(self) -> str:
+        """The last user message, or the last message of any kind."""
+        asked = [turn.text for turn in self.turns if turn.role == "user"]
+        if asked:
+            return asked[-1]
+        return self.turns[-1].text if self.turns else ""
+
+    @cached_property
+    def zone(self) -> str:
+        """Where the instruction of the question stands, folded."""
+        text = self.question
+        if len(text) > 2 * ZONE:
+            text = f"{text[:ZONE]}\n{text[-ZONE:]}"
+        return fold(text)
+
+    @cached_property
+    def zone_words(self) -> list[str]:
+        """The words of the zone."""
+        return words_of(self.zone)
+
+    @cached_property
+    def sample(self) -> str:
+        """Head and tail of the question, as written."""
+        text = self.question
+        if len(text) <= SAMPLE_HEAD + SAMPLE_TAIL:
+            return text
+        return f"{text[:SAMPLE_HEAD]}\n{text[-SAMPLE_TAIL:]}"
+
+    @cached_property
+    def concepts(self) -> Mapping[str, int]:
+        """How many different terms of each concept the zone has."""
+        return concepts_in(self.zone, self.zone_words)
+
+    @cached_property
+    def earlier_concepts(self) -> Mapping[str, int]:
+        """The same over the earlier user turns."""
+        earlier = [turn.text for turn in self.turns if turn.role == "user"][:-1]
+        text = fold("\n".join(text[:EARLIER_ZONE] for text in earlier[-EARLIER_TURNS:]))
+        return concepts_in(text, words_of(text)) if text else {}
+
+    @cached_property
+    def system(self) -> str:
+        """The beginning of the system prompt, folded; empty where there is none."""
+        prompts = (turn.text for turn in self.turns if turn.role in {"system", "developer"})
+        return fold(next(prompts, "")[:EARLIER_ZONE])
+
+
+def text_of(content: object) -> str:
+    """The text of a message's content: a string, or the text parts of a list."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    parts = (part.get("text") if isinstance(part, Mapping) else part for part in content)
+    return "\n".join(part for part in parts if isinstance(part, str))

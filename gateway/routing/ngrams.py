@@ -1,0 +1,30 @@
+"""Words and word pairs of the question, as the classifier's vocabulary knows them."""
+
+from __future__ import annotations
+
+import re
+
+from gateway.routing.conversation import Conversation
+from gateway.routing.folding import fold, is_unspaced, words_of
+
+#: Words of the question that are looked at, from its beginning and its end.
+HEAD_WORDS, TAIL_WORDS = 220, 80
+
+_DIGITS = re.compile(r"\d+")
+
+
+def ngrams_of(conversation: Conversation) -> list[str]:
+    """Different words and word pairs, numbers as `0`; character pairs where words have no spaces.
+
+    Pairs are written `one_two`. The order is that of first appearance.
+    """
+    text = _DIGITS.sub("0", fold(conversation.sample))
+    words = words_of(text)
+    if len(words) > HEAD_WORDS + TAIL_WORDS:
+        words = [*words[:HEAD_WORDS], *words[-TAIL_WORDS:]]
+    pairs = map("{}_{}".format, words, words[1:])
+    grams = dict.fromkeys((*words, *pairs))
+    if is_unspaced(text):
+        characters = text[: HEAD_WORDS * 2]
+        grams |= dict.fromkeys(map("{}{}".format, characters, characters[1:]))
+    return list(grams)
