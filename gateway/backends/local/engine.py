@@ -1,0 +1,147 @@
+"""The engine: takes submissions, keeps so many answers in progress, and says what came of each."""
+
+from __future__ import annotations
+
+import collections
+import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import torch
+
+from gateway.backends.local.decoding import TakingTurns
+from gateway.backends.local.load import LoadedModel
+from gateway.backends.local.params import DEFAULT_MAX_TOKENS, SamplingParams
+from gateway.backends.local.sequence import Event, Sequence, Submission
+from gateway.core.errors import ContextTooLong, GatewayError, InvalidRequest
+
+_log = logging.getLogger(__name__)
+
+_Pair = tuple[Submission, Sequence]
+
+
+class Engine:
+    """One thread runs the model, another tokenises; `submit` may be called from any thread."""
+
+    def __init__(self, model: LoadedModel, *, max_concurrent: int, max_queue: int) -> None:
+        """At most `max_concurrent` answers are in progress while `max_queue` more wait."""
+        self._model = model
+        self._decoder = TakingTurns(model)
+        self._max_concurrent = max_concurrent
+        self._max_inside = max_concurrent + max_queue
+        self._inside = 0
+        self._ready: collections.deque[_Pair] = collections.deque()
+        self._active: list[_Pair] = []
+        self._changed = threading.Condition()
+        self._tokenising = ThreadPoolExecutor(1, "tokenise")
+        threading.Thread(target=self._run, name="engine", daemon=True).start()
+
+    def submit(self, submission: Submission) -> None:
+        """Take a request, or refuse it at once with an `error` event when the queue is full."""
+        with self._changed:
+            is_full = self._inside >= self._max_inside
+            self._inside += not is_full
+        if is_full:
+            submission.emit(_error("queue_full", "The local model's queue is full."))
+        else:
+            self._tokenising.submit(self._prepare, submission)
+
+    def load(self) -> dict[str, int]:
+        """How many answers are in progress, and how many wait."""
+        with self._changed:
+            active = len(self._active)
+            return {"active": active, "waiting": self._inside - active}
+
+    def _prepare(self, submission: Submission) -> None:
+        if submission.cancelled.is_set():
+            self._leave()
+            return
+        try:
+            sequence = self._sequence_of(submission)
+        except GatewayError as error:
+            self._leave()
+            submission.emit(_error(str(error.code or "invalid_request"), error.message))
+        except Exception:
+            _log.exception("a request could not be prepared")
+            self._leave()
+            submission.emit(_error("engine_failed", "The local engine could not read the request."))
+        else:
+            with self._changed:
+                self._ready.append((submission, sequence))
+                self._changed.notify()
+
+    def _sequence_of(self, submission: Submission) -> Sequence:
+        """Tokenise and check against the context window. Raises InvalidRequest."""
+        prompt = self._model.tokenizer.encode(submission.messages)
+        if not prompt:
+            raise InvalidRequest("The conversation has no text.", param="messages")
+        params = SamplingParams.of(submission.asked, self._model.sampling_defaults)
+        window = self._model.context_window
+        room = window - len(prompt)
+        if room < (params.max_tokens or 1):
+            asked = f" and {params.max_tokens} for the answer" if params.max_tokens else ""
+            raise ContextTooLong(
+                f"The conversation takes {len(prompt)} tokens{asked}; "
+                f"the model's context window is {window} tokens."
+            )
+        limit = params.max_tokens or min(room, DEFAULT_MAX_TOKENS)
+        return Sequence(self._model, prompt, params, limit)
+
+    def _run(self) -> None:
+        with torch.inference_mode():
+            while True:
+                self._admit()
+                self._round()
+
+    def _admit(self) -> None:
+        """Drop what was cancelled and fill the free places; wait while there is nothing to do."""
+        with self._changed:
+            while True:
+                self._ready = collections.deque(filter(self._wanted, self._ready))
+                self._active = list(filter(self._wanted, self._active))
+                while self._ready and len(self._active) < self._max_concurrent:
+                    self._active.append(self._ready.popleft())
+                if self._active:
+                    return
+                self._changed.wait()
+
+    def _wanted(self, pair: _Pair) -> bool:
+        is_cancelled = pair[0].cancelled.is_set()
+        self._inside -= is_cancelled
+        return not is_cancelled
+
+    def _round(self) -> None:
+        ended: set[int] = set()
+        for position, outcome in self._decoder.advance([sequence for _, sequence in self._active]):
+            submission, sequence = self._active[position]
+            if isinstance(outcome, Exception):
+                _log.error("a step of the local model failed", exc_info=outcome)
+                submission.emit(_error("engine_failed", f"The local model failed: {outcome}"))
+                ended.add(position)
+                continue
+            if outcome:
+                submission.emit({"type": "text", "text": outcome})
+            if sequence.finish_reason is not None:
+                submission.emit(_end(sequence))
+                ended.add(position)
+        with self._changed:
+            self._inside -= len(ended)
+            self._active = [pair for n, pair in enumerate(self._active) if n not in ended]
+
+    def _leave(self) -> None:
+        with self._changed:
+            self._inside -= 1
+
+
+def _error(code: str, message: str) -> Event:
+    return {"type": "error", "code": code, "message": message}
+
+
+def _end(sequence: Sequence) -> Event:
+    return {
+        "type": "end",
+        "finish_reason": sequence.finish_reason,
+        "prompt_tokens": sequence.prompt_tokens,
+        "completion_tokens": sequence.completion_tokens,
+        "compute_s": sequence.compute_s,
+    }
