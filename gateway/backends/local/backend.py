@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from gateway.backends.local.client import EngineClient
+from gateway.backends.local.client import RESTART_RETRY_AFTER_S, EngineClient
 from gateway.backends.local.completion import Completion
-from gateway.backends.local.conversation import plain_messages
-from gateway.backends.local.folder import folder_of
-from gateway.backends.local.params import SamplingParams
-from gateway.backends.local.tokens import ModelTokenCounter, load_counter
+from gateway.backends.local.conversation import turns_of
+from gateway.backends.local.folder import folder_of, served_name
+from gateway.backends.local.params import asked_of
+from gateway.backends.local.process import EngineProcess
+from gateway.backends.local.tokens import TokenCounter
 from gateway.core.answer import Item
 from gateway.core.deployment import Capability, Deployment
 from gateway.core.errors import EngineUnavailable
@@ -25,37 +27,80 @@ LOCAL_CAPABILITIES: frozenset[Capability] = frozenset()
 
 
 class LocalBackend:
-    """Answers with the model whose engine listens on `socket_path`."""
+    """Answers with a small model whose engine runs in a process of its own.
 
-    def __init__(self, model: str, *, models_dir: Path, socket_path: Path | None) -> None:
-        """`socket_path` is None where no engine was started, as in the router's dry runs."""
+    With `socket_path` the engine is somebody else's and only asked; otherwise `start` and `stop`
+    also start and stop one.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        models_dir: Path,
+        threads: int | None = None,
+        dtype: str = "auto",
+        max_concurrent: int = 8,
+        max_queue: int = 64,
+        socket_path: Path | None = None,
+    ) -> None:
+        """`model` is a known name, a hub id or a folder; opens and loads nothing."""
         self._model = model
         self._models_dir = models_dir
-        self._client = EngineClient(socket_path) if socket_path is not None else None
+        self._socket_path = socket_path
+        self._client: EngineClient | None = None
+        self._process: EngineProcess | None = None
+        if socket_path is None:
+            self._process = EngineProcess(
+                model,
+                models_dir,
+                threads=threads,
+                dtype=dtype,
+                max_concurrent=max_concurrent,
+                max_queue=max_queue,
+            )
+
+    @property
+    def process(self) -> EngineProcess | None:
+        """The engine's process where it is ours."""
+        return self._process
+
+    @property
+    def client(self) -> EngineClient | None:
+        """The connection to the engine, once started."""
+        return self._client
 
     @cached_property
-    def counter(self) -> ModelTokenCounter | None:
-        """The model's own tokenizer; None when the model isn't on this machine."""
+    def counter(self) -> TokenCounter | None:
+        """The model's own tokenizer; None when the model or its `tokenizer.json` isn't here."""
         folder = folder_of(self._model, self._models_dir)
-        return load_counter(folder) if folder is not None else None
+        return TokenCounter.of_folder(folder) if folder is not None else None
 
     async def start(self) -> None:
-        """Begin to connect to the engine."""
-        if self._client is not None:
-            await self._client.start()
+        """Start the engine where it is ours, and begin to connect to it."""
+        path = self._socket_path
+        if path is None and self._process is not None:
+            self._process.start()
+            path = self._process.socket_path
+        assert path is not None  # noqa: S101 (one of the two is always given)
+        self._client = EngineClient(path)
+        self._client.start()
 
     async def stop(self) -> None:
-        """Close the connection to the engine."""
+        """Close the connection, and end the engine where it is ours."""
         if self._client is not None:
             await self._client.stop()
+            self._client = None
+        if self._process is not None:
+            await asyncio.to_thread(self._process.stop)
 
     def not_ready(self) -> str | None:
         """Why the model can't answer yet."""
-        state = self._client.status["state"] if self._client is not None else "absent"
-        if state == "ready":
+        status = self._client.status if self._client is not None else {"state": "stopped"}
+        if status["state"] == "ready":
             return None
-        if state == "failed" and self._client is not None:
-            return f"the model {self._model} can't be loaded: {self._client.status['reason']}"
+        if status["state"] == "failed":
+            return f"the model {self._model} can't be loaded: {status['reason']}"
         if folder_of(self._model, self._models_dir) is None:
             return (
                 f"the model {self._model} is not on this machine: "
@@ -66,36 +111,52 @@ class LocalBackend:
     async def call(
         self, request: ChatRequest, deployment: Deployment, caller: Caller
     ) -> AsyncGenerator[Item, None]:
-        """Generate one answer, whole or in chunks."""
+        """Generate one answer, whole or in chunks; `deployment` and `caller` change nothing."""
         reason = self.not_ready()
-        if reason is not None or self._client is None:
-            raise EngineUnavailable(f"The small model can't answer: {reason}.", retry_after_s=2)
-        params = SamplingParams.from_payload(request.payload, request.max_tokens)
-        events = self._client.generate(plain_messages(request.messages), params)
-        async with aclosing(events), aclosing(self._items(events, request)) as items:
-            async for item in items:
+        client = self._client
+        if reason is not None or client is None:
+            raise EngineUnavailable(
+                f"The small model can't answer: {reason}.",
+                status=503,
+                retry_after_s=RESTART_RETRY_AFTER_S,
+            )
+        completion = Completion(
+            served_name(self._model),
+            client.status["fingerprint"],
+            include_usage=request.include_usage,
+        )
+        events = client.generate(turns_of(request.messages), asked_of(request))
+        async with aclosing(events):
+            items = _streamed if request.stream else _whole
+            async for item in items(completion, events):
                 yield item
 
-    async def _items(
-        self, events: AsyncGenerator[Mapping[str, Any], None], request: ChatRequest
-    ) -> AsyncGenerator[Item, None]:
-        completion = Completion(self._model, include_usage=request.include_usage)
-        pieces: list[str] = []
-        opened = False
-        async for event in events:
-            if request.stream and not opened:
-                opened = True
-                yield completion.opening()
-            if event["type"] == "text":
-                if request.stream:
-                    yield completion.text(event["text"])
-                else:
-                    pieces.append(event["text"])
-            elif request.stream:
-                yield completion.finish(event["finish_reason"])
-                yield completion.usage(_usage_of(event))
-            else:
-                yield completion.answer("".join(pieces), event["finish_reason"], _usage_of(event))
+
+async def _whole(
+    completion: Completion, events: AsyncGenerator[Mapping[str, Any], None]
+) -> AsyncGenerator[Item, None]:
+    pieces: list[str] = []
+    async for event in events:
+        if event["type"] == "text":
+            pieces.append(event["text"])
+        else:
+            yield completion.answer("".join(pieces), event["finish_reason"], _usage_of(event))
+
+
+async def _streamed(
+    completion: Completion, events: AsyncGenerator[Mapping[str, Any], None]
+) -> AsyncGenerator[Item, None]:
+    opened = False
+    async for event in events:
+        # Not before the engine's first word: until then a failure can still become a fallback.
+        if not opened:
+            opened = True
+            yield completion.opening()
+        if event["type"] == "text":
+            yield completion.text(event["text"])
+        else:
+            yield completion.finish(event["finish_reason"])
+            yield completion.usage(_usage_of(event))
 
 
 def _usage_of(event: Mapping[str, Any]) -> Usage:

@@ -12,19 +12,22 @@ from typing import Any
 
 import orjson
 
-from gateway.backends.local.params import SamplingParams
 from gateway.core.errors import (
-    BackendError,
     ContextTooLong,
     EngineUnavailable,
     GatewayError,
+    InvalidRequest,
     StreamInterrupted,
 )
 
 _log = logging.getLogger(__name__)
 
-LINE_LIMIT = 64 * 1024 * 1024
+#: The longest line from the engine, in bytes: one token's text, or one error.
+LINE_LIMIT = 16 * 1024 * 1024
 RECONNECT_S = 0.1
+#: When a client whom the engine couldn't serve may come again.
+QUEUE_RETRY_AFTER_S = 1.0
+RESTART_RETRY_AFTER_S = 2.0
 
 Event = Mapping[str, Any]
 
@@ -37,14 +40,15 @@ class EngineClient:
     def __init__(self, socket_path: Path) -> None:
         self._socket_path = socket_path
         self._numbers = itertools.count(1)
-        self._streams: dict[int, asyncio.Queue[Event]] = {}
+        self._listeners: dict[int, asyncio.Queue[Event]] = {}
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
+        #: What the engine last said of itself: `state` is starting, loading, ready or failed.
         self.status: Event = {"state": "starting"}
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Begin to connect, in the background."""
-        self._reading = asyncio.create_task(self._keep_connected())
+        self._reading = asyncio.create_task(self._keep_connected(), name="engine-client")
 
     async def stop(self) -> None:
         """Close the connection; streams in flight end as lost."""
@@ -54,36 +58,50 @@ class EngineClient:
                 await self._reading
 
     async def generate(
-        self, messages: Sequence[Mapping[str, Any]], params: SamplingParams
+        self, messages: Sequence[Mapping[str, Any]], sampling: Mapping[str, Any]
     ) -> AsyncGenerator[Event, None]:
         """Events of one answer: `text`…, then `end`. Closing the generator cancels it.
 
-        Raises EngineUnavailable, StreamInterrupted or ContextTooLong.
+        Raises EngineUnavailable, StreamInterrupted, ContextTooLong or InvalidRequest.
         """
-        if self._writer is None or self.status.get("state") != "ready":
-            raise EngineUnavailable("The local model is not loaded yet.", retry_after_s=1)
         number = next(self._numbers)
-        events = self._streams[number] = asyncio.Queue()
+        events = self._listeners[number] = asyncio.Queue()
         begun = ended = False
         try:
-            submission = {"messages": messages, "params": params.to_wire()}
-            self._send({"type": "submit", "id": number, **submission})
+            self._send({"type": "submit", "id": number, "messages": messages, "sampling": sampling})
             while not ended:
                 event = await events.get()
-                if event["type"] not in {"text", "end"}:
-                    ended = True
+                ended = event["type"] != "text"
+                if ended and event["type"] != "end":
                     raise _failure(event, begun=begun)
                 begun = True
-                ended = event["type"] == "end"
                 yield event
         finally:
-            del self._streams[number]
+            # No await here: this also runs in a task that is being cancelled.
+            del self._listeners[number]
             if not ended:
-                self._send({"type": "cancel", "id": number})
+                with contextlib.suppress(EngineUnavailable):
+                    self._send({"type": "cancel", "id": number})
+
+    async def ask_status(self) -> Event:
+        """The engine's status now, with how many answers are `active` and `waiting`."""
+        number = next(self._numbers)
+        events = self._listeners[number] = asyncio.Queue()
+        try:
+            self._send({"type": "status", "id": number})
+            event = await events.get()
+        finally:
+            del self._listeners[number]
+        if event is _LOST:
+            raise _failure(event, begun=False)
+        return event
 
     def _send(self, command: Mapping[str, Any]) -> None:
-        if self._writer is not None and not self._writer.is_closing():
-            self._writer.write(orjson.dumps(command) + b"\n")
+        if self._writer is None or self._writer.is_closing():
+            raise EngineUnavailable(
+                "The local model's engine is not running yet.", retry_after_s=RESTART_RETRY_AFTER_S
+            )
+        self._writer.write(orjson.dumps(command) + b"\n")
 
     async def _keep_connected(self) -> None:
         while True:
@@ -93,7 +111,7 @@ class EngineClient:
                 )
                 while line := await reader.readline():
                     self._dispatch(orjson.loads(line))
-            except OSError as error:
+            except (OSError, ValueError) as error:
                 _log.debug("no connection to the engine: %s", error)
             finally:
                 self._lose()
@@ -102,30 +120,36 @@ class EngineClient:
     def _dispatch(self, event: Event) -> None:
         if event["type"] == "status":
             self.status = event
-            return
-        stream = self._streams.get(event["id"])
-        if stream is not None:
-            stream.put_nowait(event)
+        listener = self._listeners.get(event.get("id", 0))
+        if listener is not None:
+            listener.put_nowait(event)
 
     def _lose(self) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-            self.status = {"state": "starting"}
-        for stream in self._streams.values():
-            stream.put_nowait(_LOST)
+        self.status = {"state": "starting"}
+        for listener in self._listeners.values():
+            listener.put_nowait(_LOST)
 
 
 def _failure(event: Event, *, begun: bool) -> GatewayError:
     if event["type"] == "lost":
         if begun:
-            return StreamInterrupted("The local engine died while it was answering.")
-        return EngineUnavailable("The local engine died; it is being restarted.", retry_after_s=2)
+            return StreamInterrupted("The local model's engine died while it was answering.")
+        return EngineUnavailable(
+            "The local model's engine died; it is being restarted.",
+            retry_after_s=RESTART_RETRY_AFTER_S,
+        )
     code, message = event["code"], event["message"]
-    if code == "context_length_exceeded":
-        return ContextTooLong(message, param="messages")
-    if code == "queue_full":
-        return EngineUnavailable(message, status=503, retry_after_s=1)
-    if begun:
-        return StreamInterrupted(message)
-    return EngineUnavailable(message) if code == "not_ready" else BackendError(message, code=code)
+    match code:
+        case "context_length_exceeded":
+            return ContextTooLong(message, param="messages")
+        case "invalid_request":
+            return InvalidRequest(message, param="messages")
+        case "queue_full":
+            return EngineUnavailable(message, status=503, retry_after_s=QUEUE_RETRY_AFTER_S)
+        case _ if begun:
+            return StreamInterrupted(message)
+        case _:
+            return EngineUnavailable(message)

@@ -15,8 +15,9 @@ from gateway.core.usage import Usage
 class Completion:
     """The objects of one answer; they share an id and a time of creation (Unix seconds)."""
 
-    def __init__(self, model: str, *, include_usage: bool) -> None:
+    def __init__(self, model: str, fingerprint: str | None, *, include_usage: bool) -> None:
         self._model = model
+        self._fingerprint = fingerprint
         self._include_usage = include_usage
         self._id = f"chatcmpl-{uuid.uuid4().hex}"
         self._created = int(time.time())
@@ -39,7 +40,7 @@ class Completion:
 
     def opening(self) -> Chunk:
         """The first chunk of a stream: the role, no text."""
-        return self._chunk({"role": "assistant", "content": "", "refusal": None}, events=0)
+        return self._chunk({"role": "assistant", "content": "", "refusal": None})
 
     def text(self, text: str) -> Chunk:
         """A piece of the answer."""
@@ -47,7 +48,7 @@ class Completion:
 
     def finish(self, finish_reason: str) -> Chunk:
         """The last chunk with a choice: why the answer ended."""
-        return self._chunk({}, finish_reason, events=0)
+        return self._chunk({}, finish_reason)
 
     def usage(self, usage: Usage) -> Chunk:
         """The chunk after the last choice: what the answer used."""
@@ -56,7 +57,7 @@ class Completion:
             "choices": [],
             "usage": _wire_usage(usage),
         }
-        return Chunk(_frame(payload), 0, usage, payload, self._model)
+        return Chunk(_frame(payload), 1, usage, payload, self._model)
 
     def _envelope(self, kind: str) -> dict[str, Any]:
         return {
@@ -64,17 +65,15 @@ class Completion:
             "object": kind,
             "created": self._created,
             "model": self._model,
-            "system_fingerprint": None,
+            "system_fingerprint": self._fingerprint,
         }
 
-    def _chunk(
-        self, delta: dict[str, Any], finish_reason: str | None = None, *, events: int = 1
-    ) -> Chunk:
+    def _chunk(self, delta: dict[str, Any], finish_reason: str | None = None) -> Chunk:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         payload = {**self._envelope("chat.completion.chunk"), "choices": [choice]}
         if self._include_usage:
             payload["usage"] = None
-        return Chunk(_frame(payload), events, model_served=self._model)
+        return Chunk(_frame(payload), model_served=self._model)
 
 
 def _frame(payload: dict[str, Any]) -> bytes:

@@ -1,27 +1,33 @@
-"""A request's messages as a chat template takes them: a role and one string of text each."""
+"""Messages of the OpenAI API as the plain turns that a chat template takes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def plain_messages(messages: Iterable[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """Text parts joined; OpenAI's `developer` role is every template's `system`."""
+def turns_of(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Role and text of each message; `developer` is what `system` is called by newer clients.
+
+    Text parts are joined by a newline. Parts of other kinds never come here: the router keeps
+    requests with images, audio or files away from models that take text.
+    """
     return [
-        {
-            "role": "system" if message["role"] == "developer" else message["role"],
-            "content": text_of(message.get("content")),
-        }
+        {"role": _role_of(message), "content": text_of(message.get("content"))}
         for message in messages
     ]
 
 
+def _role_of(message: Mapping[str, Any]) -> str:
+    role = str(message.get("role", "user"))
+    return "system" if role == "developer" else role
+
+
 def text_of(content: object) -> str:
-    """The text of a message's content; parts that aren't text count as empty."""
+    """The text of a message's content: a string, text parts, or nothing."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
         return ""
-    parts = (part.get("text", "") if isinstance(part, Mapping) else part for part in content)
-    return "".join(part for part in parts if isinstance(part, str))
+    texts = (part if isinstance(part, str) else part.get("text") for part in content)
+    return "\n".join(text for text in texts if isinstance(text, str))

@@ -12,12 +12,12 @@ import torch
 from gateway.backends.local.decoding import TakingTurns
 from gateway.backends.local.load import LoadedModel
 from gateway.backends.local.params import DEFAULT_MAX_TOKENS, SamplingParams
-from gateway.backends.local.sequence import Event, Sequence, Submission
+from gateway.backends.local.sequence import Answering, Event, Submission
 from gateway.core.errors import ContextTooLong, GatewayError, InvalidRequest
 
 _log = logging.getLogger(__name__)
 
-_Pair = tuple[Submission, Sequence]
+_Pair = tuple[Submission, Answering]
 
 
 class Engine:
@@ -70,7 +70,7 @@ class Engine:
                 self._ready.append((submission, sequence))
                 self._changed.notify()
 
-    def _sequence_of(self, submission: Submission) -> Sequence:
+    def _sequence_of(self, submission: Submission) -> Answering:
         """Tokenise and check against the context window. Raises InvalidRequest."""
         prompt = self._model.tokenizer.encode(submission.messages)
         if not prompt:
@@ -85,7 +85,7 @@ class Engine:
                 f"the model's context window is {window} tokens."
             )
         limit = params.max_tokens or min(room, DEFAULT_MAX_TOKENS)
-        return Sequence(self._model, prompt, params, limit)
+        return Answering(self._model, prompt, params, limit)
 
     def _run(self) -> None:
         with torch.inference_mode():
@@ -137,7 +137,7 @@ def _error(code: str, message: str) -> Event:
     return {"type": "error", "code": code, "message": message}
 
 
-def _end(sequence: Sequence) -> Event:
+def _end(sequence: Answering) -> Event:
     return {
         "type": "end",
         "finish_reason": sequence.finish_reason,

@@ -37,7 +37,6 @@ class LoadedModel:
     tokenizer: ChatTokenizer
     context_window: int
     end_tokens: frozenset[int]
-    sampling: SamplingParams
     sampling_defaults: Mapping[str, Any]
     fingerprint: str
 
@@ -85,18 +84,6 @@ def _tokenizer_of(folder: Path, source: Mapping[str, Any]) -> ChatTokenizer:
     template = made.chat_template if isinstance(made.chat_template, str) else PLAIN_TEMPLATE
     tokens = special_tokens_of(made.special_tokens_map)
     return ChatTokenizer(made.backend_tokenizer, ChatTemplate(template, tokens))
-
-
-def _recommended(network: Any) -> SamplingParams:
-    """The sampling that the model's publisher recommends in its generation configuration."""
-    config = getattr(network, "generation_config", None)
-    if not getattr(config, "do_sample", False):
-        return SamplingParams()
-    return SamplingParams(
-        temperature=getattr(config, "temperature", None),
-        top_p=getattr(config, "top_p", None),
-        top_k=getattr(config, "top_k", None),
-    )
 
 
 def _end_tokens(network: Any, folder: Path, tokenizer: ChatTokenizer) -> frozenset[int]:

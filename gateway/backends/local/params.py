@@ -1,25 +1,29 @@
-"""How one answer is to be sampled, read from an OpenAI request body."""
+"""How one answer is to be sampled: what the request asks, over the model's own defaults."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-#: The longest answer when the client names no limit, in tokens.
+from gateway.core.request import ChatRequest
+
+#: The longest answer when the client names no limit, in tokens; less where the context window ends.
 DEFAULT_MAX_TOKENS = 1024
+
+_NUMBERS = ("temperature", "top_p", "top_k", "seed", "presence_penalty", "frequency_penalty")
 
 
 @dataclass(slots=True, frozen=True)
 class SamplingParams:
-    """Sampling of one sequence; what is None is left to the model's own defaults.
+    """Sampling of one answer. Temperature 0 is greedy; `top_k` 0 and `top_p` 1 keep every token.
 
-    Temperature 0 is greedy, top-k 0 is the whole vocabulary.
+    `max_tokens` None means `DEFAULT_MAX_TOKENS`; `seed` None means a random one.
     """
 
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | None = None
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
     seed: int | None = None
     max_tokens: int | None = None
     presence_penalty: float = 0.0
@@ -27,41 +31,32 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
 
     @classmethod
-    def from_payload(cls, payload: Mapping[str, Any], max_tokens: int | None) -> SamplingParams:
-        """Read a checked request body; null and absent fields take the default."""
-        stop = payload.get("stop") or ()
-        given = {
-            name: payload[name]
-            for name in (
-                "temperature",
-                "top_p",
-                "top_k",
-                "seed",
-                "presence_penalty",
-                "frequency_penalty",
-            )
-            if isinstance(payload.get(name), int | float)
-        }
-        return cls(
-            **given,
-            max_tokens=max_tokens,
-            stop=(stop,) if isinstance(stop, str) else tuple(text for text in stop if text),
-        )
+    def of(cls, asked: Mapping[str, Any], defaults: Mapping[str, Any]) -> SamplingParams:
+        """What `asked_of` read from a request, over the model's defaults."""
+        fields = {**defaults, **asked}
+        return cls(**{**fields, "stop": tuple(fields.get("stop", ()))})
 
-    def with_defaults(self, model: SamplingParams) -> SamplingParams:
-        """What the client left open, as the model's publisher recommends."""
-        return replace(
-            self,
-            temperature=model.temperature if self.temperature is None else self.temperature,
-            top_p=model.top_p if self.top_p is None else self.top_p,
-            top_k=model.top_k if self.top_k is None else self.top_k,
-        )
 
-    def to_wire(self) -> dict[str, Any]:
-        """As a JSON object for the engine's socket."""
-        return asdict(self)
+def asked_of(request: ChatRequest) -> dict[str, Any]:
+    """The sampling fields that a checked request sets, as JSON values; null means absent."""
+    payload = request.payload
+    asked: dict[str, Any] = {
+        name: payload[name]
+        for name in _NUMBERS
+        if isinstance(payload.get(name), int | float) and not isinstance(payload[name], bool)
+    }
+    if "top_k" in asked:  # not a field of OpenAI's: nobody has checked it; -1 is vLLM's "off"
+        asked["top_k"] = max(0, int(asked["top_k"]))
+    if request.max_tokens is not None:
+        asked["max_tokens"] = request.max_tokens
+    stop = payload.get("stop") or ()
+    asked["stop"] = [stop] if isinstance(stop, str) else [text for text in stop if text]
+    return asked
 
-    @classmethod
-    def from_wire(cls, fields: Mapping[str, Any]) -> SamplingParams:
-        """The inverse of `to_wire`."""
-        return cls(**{**fields, "stop": tuple(fields["stop"])})
+
+def defaults_of(generation_config: Mapping[str, Any]) -> dict[str, Any]:
+    """The sampling defaults that a model's `generation_config.json` states."""
+    if not generation_config.get("do_sample"):
+        return {}
+    stated = {name: generation_config.get(name) for name in ("temperature", "top_p", "top_k")}
+    return {name: value for name, value in stated.items() if value is not None}

@@ -21,10 +21,18 @@ FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 #: A process that has lived this long has recovered: its next death is a first one.
 STABLE_AFTER_S = 60.0
+#: How often to look whether a missing model has been fetched meanwhile.
+LOOK_AGAIN_S = 2.0
+#: How long the process may take to end by itself.
+END_WITHIN_S = 5.0
 
 
 class EngineProcess:
-    """Owns one engine process and the private socket that it listens on."""
+    """Owns one engine process and the private socket that it listens on.
+
+    A thread starts it, and starts it again when it dies, with growing pauses. While the model
+    isn't on this machine the thread waits for it to be fetched.
+    """
 
     def __init__(
         self,
@@ -35,7 +43,9 @@ class EngineProcess:
         dtype: str = "auto",
         max_concurrent: int = 8,
         max_queue: int = 64,
+        socket_path: Path | None = None,
     ) -> None:
+        """`socket_path` is where to listen; by default in a new folder that only we can read."""
         self._model = model
         self._models_dir = models_dir
         self._options = [
@@ -44,21 +54,26 @@ class EngineProcess:
             *("--max-queue", str(max_queue)),
             *(("--threads", str(threads)) if threads is not None else ()),
         ]
-        # Readable by this user alone: whoever can write to the socket can ask the model.
-        self._directory = Path(tempfile.mkdtemp(prefix="slm-gateway-"))
+        self._own_folder: Path | None = None
+        self._socket_path = socket_path
         self._process: subprocess.Popen[bytes] | None = None
         self._stopping = threading.Event()
-        self._watcher: threading.Thread | None = None
+        self._supervisor: threading.Thread | None = None
 
     @property
     def socket_path(self) -> Path:
         """Where the engine listens."""
-        return self._directory / "engine.sock"
+        if self._socket_path is None:
+            # Whoever can write to the socket can ask the model: `mkdtemp` lets in this user alone.
+            self._own_folder = Path(tempfile.mkdtemp(prefix="slm-gateway-"))
+            self._socket_path = self._own_folder / "engine.sock"
+        return self._socket_path
 
     @property
     def pid(self) -> int | None:
-        """The process id while it runs."""
-        return self._process.pid if self._process is not None else None
+        """The process id; None while there is no process."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
 
     def __enter__(self) -> Self:
         self.start()
@@ -73,59 +88,64 @@ class EngineProcess:
         self.stop()
 
     def start(self) -> None:
-        """Start the process and a thread that watches it. Without the model's files, do nothing:
-        the backend says which command fetches them."""
-        folder = folder_of(self._model, self._models_dir)
-        if folder is None:
-            return
-        self._spawn(folder)
-        self._watcher = threading.Thread(
-            target=self._watch, args=(folder,), name="engine-watcher", daemon=True
+        """Start the process and the thread that watches it; returns at once."""
+        self._stopping.clear()
+        arguments = (self.socket_path,)
+        self._supervisor = threading.Thread(
+            target=self._supervise, args=arguments, name="engine-supervisor", daemon=True
         )
-        self._watcher.start()
+        self._supervisor.start()
 
     def stop(self) -> None:
-        """End the process and remove its socket."""
+        """End the process and remove its socket; takes seconds at most."""
         self._stopping.set()
-        process = self._process
-        if process is not None:
-            process.terminate()
-            try:
-                process.wait(5)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            if process.stdin is not None:
-                process.stdin.close()
-        if self._watcher is not None:
-            self._watcher.join()
-        shutil.rmtree(self._directory, ignore_errors=True)
+        if self._supervisor is not None:
+            self._supervisor.join()
+            self._supervisor = None
+        if self._own_folder is not None:
+            shutil.rmtree(self._own_folder, ignore_errors=True)
+            self._own_folder = self._socket_path = None
 
-    def _spawn(self, folder: Path) -> None:
-        self.socket_path.unlink(missing_ok=True)
-        self._process = subprocess.Popen(  # noqa: S603 (our own module)
-            [
-                *(sys.executable, "-m", "gateway.backends.local.worker"),
-                *("--folder", str(folder), "--socket", str(self.socket_path)),
-                *self._options,
-            ],
-            stdin=subprocess.PIPE,
-            start_new_session=True,
-        )
-
-    def _watch(self, folder: Path) -> None:
+    def _supervise(self, socket_path: Path) -> None:
         backoff_s = FIRST_BACKOFF_S
-        while True:
-            process = self._process
-            assert process is not None  # noqa: S101 (spawned before the watcher)
-            started = time.monotonic()
-            status = process.wait()
+        while not self._stopping.is_set():
+            folder = folder_of(self._model, self._models_dir)
+            if folder is None:
+                self._stopping.wait(LOOK_AGAIN_S)
+                continue
+            started_s = time.monotonic()
+            status = self._run(folder, socket_path)
             if self._stopping.is_set():
                 return
-            if time.monotonic() - started > STABLE_AFTER_S:
+            if time.monotonic() - started_s > STABLE_AFTER_S:
                 backoff_s = FIRST_BACKOFF_S
-            _log.error("the engine of %s ended with %s; it is restarted", self._model, status)
-            if self._stopping.wait(backoff_s):
-                return
+            _log.error("the engine of %s ended with status %s: restarting", self._model, status)
+            self._stopping.wait(backoff_s)
             backoff_s = min(LONGEST_BACKOFF_S, backoff_s * 2)
-            self._spawn(folder)
+
+    def _run(self, folder: Path, socket_path: Path) -> int:
+        """One process from its start to its end; its exit status."""
+        socket_path.unlink(missing_ok=True)
+        command = [sys.executable, "-m", "gateway.backends.local.worker", *self._options]
+        with subprocess.Popen(  # noqa: S603 (our own module)
+            [*command, "--folder", str(folder), "--socket", str(socket_path)],
+            stdin=subprocess.PIPE,  # closes when we die, however that comes; the engine then ends
+            stdout=subprocess.DEVNULL,
+            start_new_session=True,
+        ) as process:
+            self._process = process
+            while not self._stopping.is_set():
+                try:
+                    return process.wait(0.1)
+                except subprocess.TimeoutExpired:
+                    continue
+            return _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> int:
+    process.terminate()
+    try:
+        return process.wait(END_WITHIN_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()

@@ -8,25 +8,18 @@ import torch
 
 from gateway.backends.local.params import SamplingParams
 
-#: Cooler than this is greedy: dividing by it would overflow.
-LEAST_TEMPERATURE = 1e-4
-#: The most likely tokens among which the nucleus (top-p) is looked for.
-NUCLEUS_CANDIDATES = 1024
+#: The likeliest tokens among which a nucleus is looked for before the whole vocabulary is sorted:
+#: a full sort takes longer than everything else here.
+_NUCLEUS = 256
+
+_COLDEST = 1e-3
 
 
 class Sampler:
-    """Chooses the tokens of one sequence, from a random state of its own.
-
-    The same seed chooses the same tokens, whatever else the engine is doing.
-    """
+    """Chooses the tokens of one answer, from a random state of its own."""
 
     def __init__(self, params: SamplingParams) -> None:
-        """`params` as the client gave them, the model's defaults filled in."""
-        self._temperature = 1.0 if params.temperature is None else params.temperature
-        self._top_p = 1.0 if params.top_p is None else params.top_p
-        self._top_k = params.top_k or 0
-        self._presence = params.presence_penalty
-        self._frequency = params.frequency_penalty
+        self._params = params
         self._counts: Counter[int] = Counter()
         self._generator = torch.Generator()
         if params.seed is None:
@@ -35,35 +28,49 @@ class Sampler:
             self._generator.manual_seed(params.seed % 2**63)
 
     def choose(self, logits: torch.Tensor) -> int:
-        """One token id for logits of shape (vocabulary,)."""
+        """One token id for float logits of shape (vocabulary,)."""
+        params = self._params
         logits = self._penalised(logits)
-        if self._temperature < LEAST_TEMPERATURE:
-            token = int(logits.argmax())
-        else:
-            token = self._sampled(logits / self._temperature)
-        if self._presence or self._frequency:
+        token = int(logits.argmax()) if params.temperature == 0 else self._drawn(logits)
+        if params.presence_penalty or params.frequency_penalty:
             self._counts[token] += 1
         return token
 
     def _penalised(self, logits: torch.Tensor) -> torch.Tensor:
-        """OpenAI's penalties: logit - count × frequency - (count > 0) × presence."""
+        """OpenAI's penalties: each token so far costs count × frequency + presence."""
         if not self._counts:
             return logits
         tokens = torch.tensor(list(self._counts))
-        counts = torch.tensor([float(count) for count in self._counts.values()])
+        counts = torch.tensor(list(self._counts.values()), dtype=logits.dtype)
         logits = logits.clone()
-        logits[tokens] -= counts * self._frequency + self._presence
+        logits[tokens] -= counts * self._params.frequency_penalty + self._params.presence_penalty
         return logits
 
-    def _sampled(self, logits: torch.Tensor) -> int:
-        candidates = None
-        if self._top_k or self._top_p < 1:
-            # Top-k first: the nucleus then needs no sort of the whole vocabulary.
-            size = min(self._top_k or NUCLEUS_CANDIDATES, logits.shape[-1])
-            logits, candidates = logits.topk(size)
-        probabilities = torch.softmax(logits, dim=-1)
-        if self._top_p < 1:
-            before = probabilities.cumsum(-1) - probabilities
-            probabilities = probabilities.masked_fill(before > self._top_p, 0.0)
+    def _drawn(self, logits: torch.Tensor) -> int:
+        params = self._params
+        logits = logits / max(params.temperature, _COLDEST)
+        tokens: torch.Tensor | None = None
+        if 0 < params.top_k < logits.shape[-1]:
+            logits, tokens = logits.topk(params.top_k)
+        probabilities = logits.softmax(-1)
+        if params.top_p < 1:
+            probabilities, kept = nucleus(probabilities, params.top_p)
+            tokens = kept if tokens is None else tokens[kept]
         index = int(torch.multinomial(probabilities, 1, generator=self._generator))
-        return index if candidates is None else int(candidates[index])
+        return index if tokens is None else int(tokens[index])
+
+
+def nucleus(probabilities: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:
+    """The fewest likeliest tokens that hold at least `top_p`: their probabilities and indices.
+
+    Never empty; the probabilities are not scaled to sum to 1.
+    """
+    size = min(_NUCLEUS, probabilities.shape[-1])
+    likeliest, indices = probabilities.topk(size)
+    held = likeliest.cumsum(-1)
+    if held[-1] < top_p and size < probabilities.shape[-1]:
+        likeliest, indices = probabilities.sort(descending=True)
+        held = likeliest.cumsum(-1)
+    keep = held - likeliest < top_p
+    keep[0] = True
+    return likeliest[keep], indices[keep]

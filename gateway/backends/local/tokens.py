@@ -1,122 +1,166 @@
-"""Token counts in the web process, by the model's own tokenizer and without torch."""
+"""Prompts in a model's own tokens, by the Rust tokenizers library alone."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import orjson
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from tokenizers import Tokenizer
 
-from gateway.backends.local.conversation import plain_messages, text_of
+from gateway.backends.local.conversation import text_of, turns_of
+from gateway.backends.local.folder import read_json
+from gateway.backends.local.template import ChatTemplate
+from gateway.core.errors import InvalidRequest
 
-#: Characters tokenised at a time, so that a long text is left as soon as the limit is passed.
-_PIECE = 8192
+#: Characters that are tokenised at a time while only a limit is in question.
+_PIECE = 4096
+#: A single space between words starts a word of its own in every tokenizer, so that cutting there
+#: changes no token.
+_WORD_START = re.compile(r"(?<=\S) (?=\S)")
+#: How many tokens a cut elsewhere may add at most: a special token's spelling that is torn apart.
+_TORN = 32
 
-#: For models without a chat template: what transformers' generic template looks like.
-_PLAIN_TEMPLATE = (
-    "{% for message in messages %}{{ message['role'] + ': ' + message['content'] + '\\n' }}"
-    "{% endfor %}{% if add_generation_prompt %}{{ 'assistant: ' }}{% endif %}"
-)
+#: Text that a template must pass on as it is for the bound below to hold.
+_PROBE = 'Ünchanged "text" <&>\n of a probe'
 
 
-class ModelTokenCounter:
-    """Counts conversations as the engine's tokenizer will, template included."""
+class ChatTokenizer:
+    """Turns conversations into token ids and back."""
+
+    def __init__(self, tokenizer: Tokenizer, template: ChatTemplate) -> None:
+        self._tokenizer = tokenizer
+        self._template = template
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> ChatTokenizer | None:
+        """The tokenizer of a model's folder; None where it has no `tokenizer.json`."""
+        file = folder / "tokenizer.json"
+        if not file.is_file():
+            return None
+        return cls(Tokenizer.from_file(str(file)), ChatTemplate.of_folder(folder))
+
+    def encode(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """The prompt's token ids, up to where the answer begins. Raises InvalidRequest."""
+        ids: list[int] = self._encoded(self._template.render(turns_of(messages))).ids
+        return ids
+
+    def decode(self, tokens: list[int]) -> str:
+        """The text of token ids, without special tokens."""
+        text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)
+        return text
+
+    def token_id(self, token: str) -> int | None:
+        """The id of one token by its spelling."""
+        found: int | None = self._tokenizer.token_to_id(token)
+        return found
+
+    def _encoded(self, text: str) -> Any:
+        # A lone surrogate, which JSON can spell, is no text: it is sent as a question mark.
+        clean = text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
+        return self._tokenizer.encode(clean, add_special_tokens=False)
+
+
+class TokenCounter(ChatTokenizer):
+    """Counts in the web process what the engine will count."""
 
     def __init__(
-        self, tokenizer: Tokenizer, template: str, special: Mapping[str, str], *, byte_level: bool
+        self, tokenizer: Tokenizer, template: ChatTemplate, spec: Mapping[str, Any]
     ) -> None:
-        """`byte_level`: a token never stands for less than one byte of text."""
-        self._tokenizer = tokenizer
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
-        environment.globals["raise_exception"] = _refuse
-        self._template = environment.from_string(template)
-        self._special = dict(special)
-        self._byte_level = byte_level
-        self._frame_bytes = self._measure_frame()
+        """`spec` is the parsed `tokenizer.json`."""
+        super().__init__(tokenizer, template)
+        self._bytes_per_byte = _expansion(spec)
+        self._longest_token = max(map(len, spec["model"]["vocab"]), default=1)
+        self._base, self._per_message = self._frame_bytes()
+
+    @classmethod
+    def of_folder(cls, folder: Path) -> TokenCounter | None:
+        """The counter of a model's folder; None where it has no `tokenizer.json`."""
+        file = folder / "tokenizer.json"
+        if not file.is_file():
+            return None
+        template = ChatTemplate.of_folder(folder)
+        return cls(Tokenizer.from_file(str(file)), template, read_json(file))
 
     def count(self, messages: Sequence[Mapping[str, Any]]) -> int:
-        """The prompt's tokens."""
-        return sum(self._counts(self._render(messages)))
+        """The tokens of the prompt, exactly. Raises InvalidRequest."""
+        return len(self.encode(messages))
 
     def exceeds(self, messages: Sequence[Mapping[str, Any]], limit: int) -> bool:
-        """Whether the prompt has more than `limit` tokens."""
-        if self._byte_level and self._bytes_at_most(messages) <= limit:
-            return False
-        total = 0
-        for count in self._counts(self._render(messages)):
-            total += count
-            if total > limit:
-                return True
-        return False
+        """Whether the prompt has more than `limit` tokens.
 
-    def _bytes_at_most(self, messages: Sequence[Mapping[str, Any]]) -> int:
-        """An upper bound of the rendered bytes, without rendering."""
-        total = self._frame_bytes
+        A byte-level tokenizer never makes more tokens than bytes: short conversations are settled
+        by their size. Longer ones are tokenised piece by piece, no further than the limit.
+        """
+        if self._bytes_per_byte and self._most_tokens(messages) <= limit:
+            return False
+        text = self._template.render(turns_of(messages))
+        if self._bytes_per_byte and len(text) > limit * self._longest_token:
+            return True
+        count = torn = 0
+        for piece, is_torn in _pieces(text):
+            count += len(self._encoded(piece))
+            torn += _TORN if is_torn else 0
+            if count - torn > limit:
+                return True
+        return count > limit and (not torn or len(self._encoded(text)) > limit)
+
+    def _most_tokens(self, messages: Sequence[Mapping[str, Any]]) -> int:
+        size = 0
         for message in messages:
             content = message.get("content")
             text = content if isinstance(content, str) else text_of(content)
-            size = len(text) if text.isascii() else len(text.encode())
-            total += size + self._frame_bytes
-        return total
+            role = message.get("role", "")
+            size += len(role) + len(text)
+            if not text.isascii() or not role.isascii():
+                size += 3 * len(text) + 3 * len(role)
+        return self._base + self._per_message * len(messages) + size * self._bytes_per_byte
 
-    def _measure_frame(self) -> int:
-        """The most bytes that the template adds: to an empty conversation, or around a message."""
-        one = [{"role": "assistant", "content": ""}]
-        try:
-            return len(self._render(one).encode())
-        except jinja2.TemplateError:  # the template insists on a user's turn first
-            return len(self._render([{"role": "user", "content": ""}]).encode()) + 32
+    def _frame_bytes(self) -> tuple[int, int]:
+        """What the template adds: bytes for a conversation, and bytes for each of its messages.
 
-    def _render(self, messages: Sequence[Mapping[str, Any]]) -> str:
-        return self._template.render(
-            messages=plain_messages(messages), add_generation_prompt=True, **self._special
-        )
-
-    def _counts(self, text: str) -> Iterator[int]:
-        for piece in _pieces(text):
-            yield len(self._tokenizer.encode(piece, add_special_tokens=False))
-
-
-def load_counter(folder: Path) -> ModelTokenCounter | None:
-    """The counter of a model folder; None where it has no `tokenizer.json`."""
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        return None
-    config_path = folder / "tokenizer_config.json"
-    config = orjson.loads(config_path.read_bytes()) if config_path.is_file() else {}
-    template_path = folder / "chat_template.jinja"
-    template = template_path.read_text() if template_path.is_file() else config.get("chat_template")
-    special = {
-        name: value
-        for name in ("bos_token", "eos_token", "unk_token", "pad_token")
-        if isinstance(value := config.get(name), str)
-    }
-    description = path.read_bytes()
-    return ModelTokenCounter(
-        Tokenizer.from_buffer(description),
-        template if isinstance(template, str) else _PLAIN_TEMPLATE,
-        special,
-        byte_level=b'"ByteLevel"' in description,
-    )
+        Measured on sample conversations and doubled. A template that changes the text, or shows
+        it twice, switches the bound off.
+        """
+        frames = []
+        for roles in (["user"], ["system", "user"], ["user", "assistant", "user"]):
+            try:
+                text = self._template.render([{"role": r, "content": _PROBE} for r in roles])
+            except InvalidRequest:  # some templates know no system message
+                continue
+            if text.count(_PROBE) != len(roles):
+                self._bytes_per_byte = 0
+            frames.append(len(text.encode()) - len(_PROBE.encode()) * len(roles))
+        if not frames:
+            self._bytes_per_byte = 0
+        return 2 * max(frames, default=0), 2 * max(frames, default=0)
 
 
-def _pieces(text: str) -> Iterator[str]:
-    """The text cut before single spaces, where byte-level pre-tokenisers cut as well."""
+def _pieces(text: str) -> Iterator[tuple[str, bool]]:
+    """The text in pieces, each with whether its end is not the start of a word."""
     start = 0
     while len(text) - start > _PIECE:
-        cut = text.rfind(" ", start + 1, start + _PIECE)
-        while cut > start and (text[cut - 1].isspace() or text[cut + 1].isspace()):
-            cut = text.rfind(" ", start + 1, cut)
-        if cut <= start:
-            cut = start + _PIECE
-        yield text[start:cut]
-        start = cut
-    yield text[start:]
+        match = _WORD_START.search(text, start + _PIECE // 2, start + _PIECE)
+        end = match.start() if match is not None else start + _PIECE
+        yield text[start:end], match is None
+        start = end
+    yield text[start:], False
 
 
-def _refuse(message: str) -> None:
-    raise jinja2.TemplateError(message)
+def _expansion(spec: Mapping[str, Any]) -> int:
+    """How many bytes may be tokenised for one byte of text; 0 where tokens aren't bytes."""
+    steps = _flat(spec.get("pre_tokenizer"), "pretokenizers")
+    if spec["model"].get("type") != "BPE" or "ByteLevel" not in {step["type"] for step in steps}:
+        return 0
+    normalizers = {step["type"] for step in _flat(spec.get("normalizer"), "normalizers")}
+    if not normalizers:
+        return 1
+    # No character grows more than threefold under NFC (Unicode Standard Annex 15).
+    return 3 if normalizers == {"NFC"} else 0
+
+
+def _flat(step: Mapping[str, Any] | None, parts: str) -> Sequence[Mapping[str, Any]]:
+    if step is None:
+        return ()
+    return step[parts] if step["type"] == "Sequence" else (step,)

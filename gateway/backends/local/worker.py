@@ -1,77 +1,82 @@
 """The engine's process: `python -m gateway.backends.local.worker`, started by `process`.
 
-It speaks one JSON object a line on a Unix socket. In: `submit` (id, messages, params), `cancel`
-(id). Out: `status` (once on connection and whenever it changes), `text`, `end`, `error`.
-It ends when its standard input closes, that is when its parent dies.
+It speaks one JSON object a line on a Unix-domain socket.
+In: `submit` (id, messages, sampling), `cancel` (id), `status` (id).
+Out: `status` (on connection, whenever it changes, and when asked), `text`, `end`, `error`.
+It ends when its standard input closes, that is when its parent ends, however that comes.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import logging
 import os
 import signal
 import sys
 import threading
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import orjson
 
-from gateway.backends.local.params import SamplingParams
+from gateway.backends.local.submission import Event, Submission
 
-LINE_LIMIT = 64 * 1024 * 1024
+if TYPE_CHECKING:
+    from gateway.backends.local.engine import Engine
+
+_log = logging.getLogger(__name__)
+
+#: The longest line, in bytes; the API refuses larger bodies long before.
+LINE_LIMIT = 256 * 1024 * 1024
 
 
 class Worker:
-    """Connections on one side, the engine's thread on the other."""
+    """Connections on one side, the engine's threads on the other."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
-        self._engine: Any = None
-        self._status: dict[str, Any] = {"type": "status", "state": "loading"}
-        self._writers: set[asyncio.StreamWriter] = set()
         self._loop = asyncio.get_running_loop()
+        self._engine: Engine | None = None
+        self._status: Event = {"state": "loading"}
+        self._writers: set[asyncio.StreamWriter] = set()
 
     async def serve(self) -> None:
         """Accept connections at once; load the model meanwhile."""
         server = await asyncio.start_unix_server(
-            self._connection, self._options.socket, limit=LINE_LIMIT
+            self._converse, self._options.socket, limit=LINE_LIMIT
         )
         threading.Thread(target=self._load, name="load", daemon=True).start()
         async with server:
             await server.serve_forever()
 
     def _load(self) -> None:
-        options = self._options
         try:
-            import torch
-
-            from gateway.backends.local.engine import Engine
-            from gateway.backends.local.load import load
-
-            torch.set_num_threads(options.threads or os.cpu_count() or 1)
-            model = load(Path(options.folder), options.dtype)
-            self._engine = Engine(
-                model, max_concurrent=options.max_concurrent, max_queue=options.max_queue
-            )
-            status = {"state": "ready", "context_window": model.context_window}
+            engine, status = _loaded(self._options)
         except Exception as error:
-            status = {"state": "failed", "reason": f"{type(error).__name__}: {error}"}
-        self._loop.call_soon_threadsafe(self._announce, {"type": "status", **status})
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            self._loop.call_soon_threadsafe(
+                self._announce, None, {"state": "failed", "reason": reason}
+            )
+        else:
+            self._loop.call_soon_threadsafe(self._announce, engine, status)
 
-    def _announce(self, status: dict[str, Any]) -> None:
+    def _announce(self, engine: Engine | None, status: Event) -> None:
+        self._engine = engine
         self._status = status
         for writer in self._writers:
-            _write(writer, status)
+            _write(writer, {"type": "status", **status})
 
-    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        submissions: dict[int, Any] = {}
+    async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        submissions: dict[int, Submission] = {}
         self._writers.add(writer)
-        _write(writer, self._status)
+        _write(writer, {"type": "status", **self._status})
         try:
             while line := await reader.readline():
                 self._handle(orjson.loads(line), submissions, writer)
+        except (OSError, ValueError):
+            _log.exception("a connection to the engine broke")
         finally:
             self._writers.discard(writer)
             for submission in submissions.values():
@@ -79,42 +84,79 @@ class Worker:
             writer.close()
 
     def _handle(
-        self, command: dict[str, Any], submissions: dict[int, Any], writer: asyncio.StreamWriter
+        self, command: Event, submissions: dict[int, Submission], writer: asyncio.StreamWriter
     ) -> None:
-        number = command["id"]
+        number: int = command["id"]
         if command["type"] == "cancel":
-            submission = submissions.pop(number, None)
-            if submission is not None:
-                submission.cancelled.set()
-            return
-        if self._engine is None:
+            cancelled = submissions.pop(number, None)
+            if cancelled is not None:
+                cancelled.cancelled.set()
+        elif command["type"] == "status":
+            load = self._engine.load() if self._engine is not None else {}
+            _write(writer, {"type": "status", "id": number, **self._status, **load})
+        elif self._engine is None:
             error = {"code": "not_ready", "message": "The local model is not loaded yet."}
             _write(writer, {"type": "error", "id": number, **error})
-            return
-        from gateway.backends.local.engine import Submission
+        else:
+            self._submit(self._engine, command, submissions, writer)
 
-        def emit(event: dict[str, Any]) -> None:
-            self._loop.call_soon_threadsafe(deliver, event)
+    def _submit(
+        self,
+        engine: Engine,
+        command: Event,
+        submissions: dict[int, Submission],
+        writer: asyncio.StreamWriter,
+    ) -> None:
+        number: int = command["id"]
 
-        def deliver(event: dict[str, Any]) -> None:
+        def deliver(event: Event) -> None:
             if number in submissions:
                 _write(writer, {"id": number, **event})
                 if event["type"] != "text":
                     del submissions[number]
 
-        submissions[number] = Submission(
-            command["messages"], SamplingParams.from_wire(command["params"]), emit
-        )
-        self._engine.submit(submissions[number])
+        def emit(event: Event) -> None:
+            # Not while the process ends: the loop is closed by then, and nobody listens.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(deliver, event)
+
+        submissions[number] = Submission(command["messages"], command["sampling"], emit)
+        engine.submit(submissions[number])
 
 
-def _write(writer: asyncio.StreamWriter, event: dict[str, Any]) -> None:
+def _loaded(options: argparse.Namespace) -> tuple[Engine, Event]:
+    """The engine with its model, and the status that says so. Takes seconds."""
+    import torch
+
+    from gateway.backends.local.engine import Engine
+    from gateway.backends.local.load import load
+
+    torch.set_num_threads(options.threads or usable_cores())
+    model = load(Path(options.folder), options.dtype)
+    engine = Engine(model, max_concurrent=options.max_concurrent, max_queue=options.max_queue)
+    return engine, {
+        "state": "ready",
+        "context_window": model.context_window,
+        "fingerprint": model.fingerprint,
+        "pid": os.getpid(),
+    }
+
+
+def usable_cores() -> int:
+    """The processor cores that this process may run on."""
+    if sys.platform == "linux":
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _write(writer: asyncio.StreamWriter, event: Event) -> None:
     if not writer.is_closing():
         writer.write(orjson.dumps(event) + b"\n")
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
     os._exit(0)
 
 
@@ -125,12 +167,12 @@ def main() -> None:
     parser.add_argument("--socket", required=True)
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--threads", type=int)
-    parser.add_argument("--max-concurrent", type=int, required=True)
-    parser.add_argument("--max-queue", type=int, required=True)
+    parser.add_argument("--max-concurrent", type=int, default=8)
+    parser.add_argument("--max-queue", type=int, default=64)
     options = parser.parse_args()
     # The terminal's Ctrl-C is for the gateway, which finishes its streams before it ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
 
     async def serve() -> None:
         await Worker(options).serve()
