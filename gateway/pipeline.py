@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -59,13 +59,18 @@ class Pipeline:
         price_call: Callable[[Usage, Price | None], Cost],
         sink: Sink,
         retries: Mapping[str, int],
+        wait_written: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`backends` and `retries` are keyed by deployment name."""
+        """`backends` and `retries` are keyed by deployment name.
+
+        With `wait_written` an answer ends only once its entry is on disk.
+        """
         self._router = router
         self._backends = backends
         self._price_call = price_call
         self._sink = sink
         self._retries = retries
+        self._wait_written = wait_written
 
     async def answer(self, request: ChatRequest, caller: Caller) -> Reply:
         """Decide once, then call until a first item has come.
@@ -108,6 +113,8 @@ class Pipeline:
             # No await here: this also runs in a task that is being cancelled.
             meter.settle()
             self._sink.put(entry)
+        if self._wait_written is not None:
+            await self._wait_written()
 
 
 class _Meter:

@@ -34,21 +34,21 @@ async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):
         whole: bytes = message.get("body", b"")
-        return _within(whole, limit_bytes)
+        _check_size(len(whole), limit_bytes)
+        return whole
     parts = bytearray()
     while message["type"] == "http.request":
         parts += message.get("body", b"")
-        _within(parts, limit_bytes)
+        _check_size(len(parts), limit_bytes)
         if not message.get("more_body", False):
             return bytes(parts)
         message = await receive()
     raise ClientLeft
 
 
-def _within(body: Any, limit_bytes: int) -> Any:
-    if len(body) > limit_bytes:
+def _check_size(size: int, limit_bytes: int) -> None:
+    if size > limit_bytes:
         raise _too_large(limit_bytes)
-    return body
 
 
 def _too_large(limit_bytes: int) -> InvalidRequest:

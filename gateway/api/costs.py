@@ -1,10 +1,10 @@
-"""`GET /v1/costs`: ledger rows and summaries."""
+"""`GET /v1/costs`: the ledger's rows, or sums over them."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Protocol
 
@@ -13,12 +13,61 @@ from fastapi import APIRouter, Query, Response
 
 Row = Mapping[str, Any]
 
+MOST_ROWS = 10_000
+
 
 class CostReader(Protocol):
-    """What reads the ledger."""
+    """What reads the ledger; its methods block."""
 
-    def rows(self, *, limit: int, **filters: Any) -> Sequence[Row]:
-        """The newest rows."""
+    @property
+    def rows(self) -> Callable[..., Sequence[Row]]:
+        """`rows(limit=…, **filters)`: the newest rows first."""
 
-    def summary(self, by: str, **filters: Any) -> Sequence[Row]:
-        """Calls, tokens and cost, a row a group."""
+    @property
+    def summary(self) -> Callable[..., Sequence[Row]]:
+        """`summary(by, **filters)`: calls, tokens and cost, a row a group."""
+
+
+def costs_routes(reader: CostReader) -> APIRouter:
+    """The endpoint over one ledger."""
+    router = APIRouter(tags=["costs"])
+
+    # Not a coroutine: reading blocks, so it runs in a thread of the pool.
+    @router.get("/v1/costs")
+    def costs(
+        by: Literal["model", "tier", "key", "tag", "day"] | None = None,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        key: str | None = None,
+        model: str | None = None,
+        tier: Literal["small", "large"] | None = None,
+        tag: Annotated[str | None, Query(pattern="=")] = None,
+        limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 100,
+        output: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
+    ) -> Response:
+        """Rows (newest first) or, with `by`, sums; amounts are exact decimal strings."""
+        filters = {"since": since, "until": until, "key": key, "model": model, "tier": tier}
+        filters["tag"] = tag
+        found = (
+            reader.rows(limit=limit, **filters)
+            if by is None
+            else reader.summary(by, **filters)[:limit]
+        )
+        if output == "csv":
+            return Response(_csv(found), media_type="text/csv")
+        body = orjson.dumps({"object": "list", "data": found})
+        return Response(body, media_type="application/json")
+
+    return router
+
+
+def _csv(rows: Sequence[Row]) -> str:
+    text = io.StringIO()
+    if rows:
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(rows[0])
+        for row in rows:
+            writer.writerow(
+                [orjson.dumps(v).decode() if isinstance(v, dict) else v for v in row.values()]
+            )
+    return text.getvalue()

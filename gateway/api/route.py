@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Protocol
 
-from fastapi import APIRouter, Request, Response
-
 import orjson
+from fastapi import APIRouter, Request, Response
 
 from gateway.api.body import read_body
 from gateway.api.exchange import exchange_of

@@ -17,9 +17,17 @@ from gateway.core.interfaces import Backend, TokenCounter
 from gateway.core.request import ChatRequest
 from gateway.core.usage import Usage, estimate_tokens
 from gateway.pipeline import Pipeline
-from gateway.routing.classifier import Scorer, load_scorer
+from gateway.routing.capability import CapabilityFilter
+from gateway.routing.classifier import ArtefactMismatch, Scorer, load_scorer
 from gateway.routing.router import Policy, Router
-from gateway.settings import DeploymentSettings, Environment, Settings
+from gateway.settings import (
+    ConfigError,
+    DeploymentSettings,
+    Environment,
+    PolicySettings,
+    RoutingSettings,
+    Settings,
+)
 
 
 @dataclass(slots=True)
@@ -82,24 +90,33 @@ def compose(
     `engine_sockets` gives, by deployment name, where its local engine listens.
     """
     deployments = deployments_of(settings, environment)
+    models_dir = environment.models_dir(settings)
     configured = {entry.name: entry for entry in settings.deployments}
     backends = {
-        one.name: _backend(configured[one.name], environment, engine_sockets)
+        one.name: _backend(configured[one.name], environment, models_dir, engine_sockets)
         for one in deployments
         if one.unavailable is None
+    }
+    # A model that is still to be pulled keeps the gateway from being ready.
+    backends |= {
+        entry.name: _backend(entry, environment, models_dir, engine_sockets)
+        for entry in settings.deployments
+        if entry.backend == "local"
     }
     ledger = Ledger(
         settings.ledger.url,
         queue_size=settings.ledger.queue_size,
         flush_interval_s=settings.ledger.flush_interval_s,
         durable=settings.ledger.durable,
+        retention_days=settings.ledger.retention_days,
     )
-    router = router_of(settings, deployments, backends)
+    router = _router(settings.routing, deployments, backends)
     pipeline = Pipeline(
         router=router,
         backends=backends,
         price_call=cost_of,
         sink=ledger,
+        wait_written=ledger.wait_written if settings.ledger.durable else None,
         retries={entry.name: entry.retries for entry in settings.deployments},
     )
     return Gateway(
@@ -111,3 +128,61 @@ def compose(
         ledger=ledger,
         pipeline=pipeline,
     )
+
+
+def _backend(
+    entry: DeploymentSettings,
+    environment: Environment,
+    models_dir: Path,
+    engine_sockets: Mapping[str, Path],
+) -> Backend:
+    if entry.backend == "local":
+        socket_path = engine_sockets.get(entry.name)
+        return LocalBackend(entry.model, models_dir=models_dir, socket_path=socket_path)
+    return OpenAIBackend(
+        base_url=entry.base_url or "",
+        api_key=environment.secret(entry.api_key_env) if entry.api_key_env else None,
+        connect_timeout_s=entry.connect_timeout_s,
+        timeout_s=entry.timeout_s,
+        idle_timeout_s=entry.idle_timeout_s,
+        extra_headers=entry.extra_headers,
+        max_tokens_field=entry.max_tokens_field,
+        stream_usage=entry.stream_usage,
+    )
+
+
+def _router(
+    routing: RoutingSettings, deployments: Sequence[Deployment], backends: Mapping[str, Backend]
+) -> Router:
+    scorer = _scorer(routing.classifier)
+    counters: dict[str, TokenCounter] = {}
+    for name, backend in backends.items():
+        if isinstance(backend, LocalBackend) and (counter := backend.counter) is not None:
+            counters[name] = counter
+    return Router(
+        deployments=deployments,
+        policies={
+            name: Policy(name, _threshold(policy, routing.threshold, scorer))
+            for name, policy in routing.policies.items()
+        },
+        default_policy=routing.default_policy,
+        scorer=scorer,
+        capability_filter=CapabilityFilter(counters, routing.reserved_output_tokens),
+        model_map=routing.model_map,
+        fallback=routing.fallback,
+    )
+
+
+def _scorer(path: Path | None) -> Scorer:
+    try:
+        return load_scorer(path)
+    except (ArtefactMismatch, OSError) as error:
+        raise ConfigError("routing.classifier", [str(error)]) from error
+
+
+def _threshold(policy: PolicySettings, default: float, scorer: Scorer) -> float:
+    if policy.target is not None:
+        return scorer.threshold_for(
+            quality=policy.target.quality, large_share=policy.target.large_share
+        )
+    return default if policy.threshold is None else policy.threshold

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.accounting.catalogue import catalogue_price, context_window
+from gateway.accounting.catalogue import catalogue_price, context_window, provider_of
+from gateway.backends.local.backend import LOCAL_CAPABILITIES
+from gateway.backends.local.folder import describe
 from gateway.core.deployment import ALL_CAPABILITIES, Capability, Deployment
 from gateway.core.price import Price
 from gateway.settings import DeploymentSettings, Environment, Settings
@@ -13,4 +15,65 @@ from gateway.settings import DeploymentSettings, Environment, Settings
 def deployments_of(settings: Settings, environment: Environment) -> list[Deployment]:
     """Every configured deployment, in the order of the file."""
     models_dir = environment.models_dir(settings)
-    return [_deployment(entry, environment, models_dir) for entry in settings.deployments]
+    return [
+        _local(entry, models_dir) if entry.backend == "local" else _remote(entry, environment)
+        for entry in settings.deployments
+    ]
+
+
+def _local(entry: DeploymentSettings, models_dir: Path) -> Deployment:
+    info = describe(entry.model, models_dir)
+    missing = f"the model is not on this machine, run `slm-gateway pull {entry.model}`"
+    stated = info.context_window if info is not None else None
+    return Deployment(
+        name=entry.name,
+        tier=entry.tier,
+        backend=entry.backend,
+        model=entry.model,
+        aliases=entry.aliases,
+        capabilities=LOCAL_CAPABILITIES & _allowed(entry),
+        context_window=entry.context_window or stated,
+        price=_configured_price(entry),
+        unavailable=missing if info is None else None,
+    )
+
+
+def _remote(entry: DeploymentSettings, environment: Environment) -> Deployment:
+    keyless = entry.api_key_env is not None and environment.secret(entry.api_key_env) is None
+    # Of an upstream that the catalogue doesn't know, it can't know the prices either.
+    provider = provider_of(entry.base_url or "") if _needs_catalogue(entry) else None
+    price, window = _configured_price(entry), entry.context_window
+    if provider is not None:
+        price = price or catalogue_price(entry.model, provider)
+        window = window or context_window(entry.model, provider)
+    return Deployment(
+        name=entry.name,
+        tier=entry.tier,
+        backend=entry.backend,
+        model=entry.model,
+        aliases=entry.aliases,
+        capabilities=_allowed(entry),
+        context_window=window,
+        price=price,
+        unavailable=f"{entry.api_key_env} is not set" if keyless else None,
+    )
+
+
+def _needs_catalogue(entry: DeploymentSettings) -> bool:
+    return entry.price is None or entry.context_window is None
+
+
+def _allowed(entry: DeploymentSettings) -> frozenset[Capability]:
+    return ALL_CAPABILITIES if entry.capabilities is None else frozenset(entry.capabilities)
+
+
+def _configured_price(entry: DeploymentSettings) -> Price | None:
+    if entry.price is None:
+        return None
+    return Price(
+        price_id=f"config:{entry.name}",
+        usd_per_million_input=entry.price.input,
+        usd_per_million_output=entry.price.output,
+        usd_per_million_cached_input=entry.price.cached_input,
+        usd_per_hour=entry.price.usd_per_hour,
+    )

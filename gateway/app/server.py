@@ -8,9 +8,9 @@ from pathlib import Path
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.supervisors import Multiprocess
 
 from gateway.app.compose import compose
-from gateway.app.logs import logging_to_stdout
 from gateway.app.web import create_app
 from gateway.settings import Environment, Settings
 
@@ -40,16 +40,9 @@ def run(settings: Settings, environment: Environment, engine_sockets: Mapping[st
         backlog=4096,
     )
     if server.workers == 1:
-        _serve(config, settings)
+        uvicorn.Server(config).run()
     else:
-        socket = config.bind_socket()
-        target = functools.partial(_serve, config, settings)
-        uvicorn.supervisors.Multiprocess(config, target=target, sockets=[socket]).run()
-
-
-def _serve(config: uvicorn.Config, settings: Settings, sockets: list[object] | None = None) -> None:
-    with logging_to_stdout(settings.logging):
-        uvicorn.Server(config).run(sockets=sockets)  # type: ignore[arg-type]  # sockets of uvicorn
+        Multiprocess(config, sockets=[config.bind_socket()]).run()
 
 
 def _application(

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Route
 
 from gateway import __version__
+from gateway.accounting.query import LedgerReader
 from gateway.api.chat import ChatCompletions
 from gateway.api.costs import costs_routes
 from gateway.api.errors import envelope, envelope_of, headers_of, status_of
@@ -22,6 +23,7 @@ from gateway.api.keys import KeyRing
 from gateway.api.models import models_routes
 from gateway.api.route import route_routes
 from gateway.app.compose import Gateway
+from gateway.app.logs import logging_to_stdout
 from gateway.core.errors import GatewayError
 from gateway.core.request import CHAT_COMPLETIONS
 
@@ -33,13 +35,14 @@ def create_app(gateway: Gateway) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await gateway.start()
-        for line in gateway.startup_notes():
-            _log.warning(line)
-        try:
-            yield
-        finally:
-            await gateway.stop()
+        with logging_to_stdout(gateway.settings.logging):
+            await gateway.start()
+            for line in gateway.startup_notes():
+                _log.warning(line)
+            try:
+                yield
+            finally:
+                await gateway.stop()
 
     app = FastAPI(
         title="slm-gateway",
@@ -53,7 +56,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.router.routes.insert(0, Route(CHAT_COMPLETIONS, chat, methods=["POST"]))
     app.include_router(models_routes(gateway.router))
     app.include_router(route_routes(gateway.router, gateway.estimate_costs, body_limit))
-    app.include_router(costs_routes(gateway.settings.ledger.url))
+    app.include_router(costs_routes(LedgerReader(gateway.settings.ledger.url)))
     app.include_router(health_routes(gateway.not_ready))
     app.add_middleware(Gate, keys=KeyRing(gateway.client_keys))
     app.add_exception_handler(GatewayError, _gateway_error)

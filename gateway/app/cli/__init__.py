@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any
+from collections.abc import Sequence
 
-import click
 import typer
-from typer.core import TyperGroup
 
 #: Command name → (module under `gateway.app.cli`, its help line).
 COMMANDS = {
@@ -25,36 +23,27 @@ COMMANDS = {
 }
 
 
-class _LazyCommands(TyperGroup):
-    """Loads a command's module when it is asked for, so that `serve` starts quickly."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        module, summary = COMMANDS[cmd_name]
-        function = getattr(importlib.import_module(f"gateway.app.cli.{module}"), cmd_name)
-        single = typer.Typer(add_completion=False)
-        single.command(name=cmd_name, short_help=summary)(function)
-        command: click.Command = typer.main.get_command(single)
-        return command
+def _application(arguments: Sequence[str]) -> typer.Typer:
+    """The command that is asked for, or all of them for `--help`; the others aren't imported."""
+    application = typer.Typer(no_args_is_help=True, add_completion=False)
+    application.callback()(_root)
+    asked = [name for name in arguments[:1] if name in COMMANDS]
+    for name in asked or COMMANDS:
+        module, summary = COMMANDS[name]
+        function = getattr(importlib.import_module(f"gateway.app.cli.{module}"), name)
+        application.command(name=name, short_help=summary)(function)
+    return application
 
 
-app = typer.Typer(cls=_LazyCommands, no_args_is_help=True, add_completion=False)
-
-
-@app.callback()
 def _root() -> None:
     """Routes each chat request to a small or a large model and accounts for every cent."""
 
 
-def main(arguments: list[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; a broken pipe (`… | head`) ends it quietly."""
-    options: dict[str, Any] = {"args": arguments, "prog_name": "slm-gateway"}
+    given = sys.argv[1:] if arguments is None else list(arguments)
     try:
-        app(**options)
+        _application(given)(args=given, prog_name="slm-gateway")
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)

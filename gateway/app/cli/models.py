@@ -9,7 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.app.cli.options import ConfigFile, refuse, settings_or_exit
-from gateway.backends.local.fetch import FetchError, installed, pull as fetch_model
+from gateway.backends.local.fetch import FetchError
+from gateway.backends.local.fetch import pull as fetch_model
+from gateway.backends.local.folder import installed
 from gateway.settings import Environment
 
 
@@ -31,7 +33,7 @@ def pull(
         try:
             folder = fetch_model(name, models_dir)
         except FetchError as error:
-            refuse(str(error), 1)
+            refuse(error.message, 1)
         typer.echo(f"{name} is ready in {folder}")
 
 
