@@ -12,7 +12,8 @@ import torch
 from gateway.backends.local.decoding import TakingTurns
 from gateway.backends.local.load import LoadedModel
 from gateway.backends.local.params import DEFAULT_MAX_TOKENS, SamplingParams
-from gateway.backends.local.sequence import Answering, Event, Submission
+from gateway.backends.local.sequence import Answering
+from gateway.backends.local.submission import Event, Submission
 from gateway.core.errors import ContextTooLong, GatewayError, InvalidRequest
 
 _log = logging.getLogger(__name__)

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
-
 import torch
 from transformers.cache_utils import DynamicCache
 
@@ -15,23 +10,8 @@ from gateway.backends.local.params import SamplingParams
 from gateway.backends.local.sampling import Sampler
 from gateway.backends.local.stopping import StopFilter
 
-Event = dict[str, Any]
-
 #: What a tokenizer decodes an unfinished UTF-8 character to.
 _REPLACEMENT = "\ufffd"
-
-
-@dataclass(slots=True)
-class Submission:
-    """One request as it came over the socket, and where its events go.
-
-    `asked` holds the sampling fields that the request sets.
-    """
-
-    messages: Sequence[Mapping[str, Any]]
-    asked: Mapping[str, Any]
-    emit: Callable[[Event], None]
-    cancelled: threading.Event = field(default_factory=threading.Event)
 
 
 class Answering:
