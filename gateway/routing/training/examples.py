@@ -15,8 +15,17 @@ from typing import Any
 Row = Mapping[str, Any]
 Messages = Sequence[Mapping[str, Any]]
 
+OUTCOME_FIELDS = frozenset(
+    {"prompt_id", "source", "benchmark", "prompt", "split", "small_model", "large_model"}
+    | {"small_score", "large_score"}
+)
+
 #: Models whose mean score differs by at most this from the pair's own model count as its kind.
 SAME_KIND_WITHIN = 0.08
+
+
+class DataError(Exception):
+    """The data can't be learnt from; the message names the file and the line."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -51,15 +60,32 @@ class LabelledPrompt:
 
 
 def read_outcomes(folder: Path) -> list[Outcome]:
-    """Every outcome of the folder's `*.jsonl.gz` files."""
-    rows: dict[str, Row] = {}
-    for path in sorted(folder.glob("*.jsonl.gz")):
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
-            rows |= {row["prompt_id"]: row for row in map(json.loads, lines)}
+    """Every outcome of the folder's `*.jsonl.gz` files. Raises DataError."""
+    rows = {row["prompt_id"]: row for path in _tables(folder) for row in _rows(path)}
     by_benchmark: dict[tuple[str, str], list[Row]] = defaultdict(list)
     for row in rows.values():
         by_benchmark[row["source"], _benchmark(row)].append(row)
     return [outcome for group in by_benchmark.values() for outcome in _outcomes(group)]
+
+
+def _tables(folder: Path) -> list[Path]:
+    tables = sorted(folder.glob("*.jsonl.gz"))
+    if not tables:
+        raise DataError(f"there is no .jsonl.gz file in {folder}")
+    return tables
+
+
+def _rows(path: Path) -> Iterator[Row]:
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        for number, line in enumerate(lines, 1):
+            try:
+                row = json.loads(line)
+                missing = sorted(OUTCOME_FIELDS - row.keys())
+            except (ValueError, AttributeError) as error:
+                raise DataError(f"{path.name}, line {number}: not a JSON object") from error
+            if missing:
+                raise DataError(f"{path.name}, line {number}: without {', '.join(missing)}")
+            yield row
 
 
 def _benchmark(row: Row) -> str:

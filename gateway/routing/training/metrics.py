@@ -1,8 +1,9 @@
 """How well difficulty scores route, by the definitions of RouteLLM (arXiv 2406.18665, section 2).
 
-A curve is the mean quality over the share of prompts that go to the large tier, the highest score
+A curve is the mean quality over the share of prompts that go to the large tier, highest score
 first; prompts with equal scores move together. PGR is the share of the quality gap between the
-tiers that is recovered, APGR the area under it (random 0.5), CPT(x) the least share that recovers x.
+tiers that is recovered, APGR the area under it (random 0.5), CPT(x) the least share of large calls
+that recovers x.
 """
 
 from __future__ import annotations
