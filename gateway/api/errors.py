@@ -12,6 +12,7 @@ from gateway.core.errors import (
     EngineUnavailable,
     GatewayError,
     InvalidRequest,
+    LedgerUnavailable,
     ModelNotFound,
     RequestTooLarge,
     Unauthorized,
@@ -32,6 +33,7 @@ _STATUS: tuple[tuple[type[GatewayError], int], ...] = (
     (Unauthorized, 401),
     (UpstreamTimeout, 504),
     (EngineUnavailable, 503),
+    (LedgerUnavailable, 503),
     (BackendError, 502),
 )
 

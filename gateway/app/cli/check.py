@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from rich.console import Console
@@ -30,7 +31,11 @@ def check(config: ConfigFile = None) -> None:
             f"{settings.auth.api_keys_env} is not set: the host {settings.server.host} is refused."
         )
     who = f"{keys} client key(s)" if keys else "no client keys: this machine only"
-    console.print(f"[green]ok[/] {who}; ledger {settings.ledger.url}")
+    console.print(f"[green]ok[/] {who}; ledger {_without_password(settings.ledger.url)}")
+
+
+def _without_password(url: str) -> str:
+    return re.sub(r"://([^:/@]*):[^@]*@", r"://\1:***@", url)
 
 
 def _deployments_table(deployments: Iterable[Deployment]) -> Table:

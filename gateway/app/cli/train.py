@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from gateway.app.cli.options import refuse
 from gateway.routing.classifier import ArtefactMismatch, load_scorer
+
+if TYPE_CHECKING:
+    from gateway.routing.training.evaluate import Measurement
 
 DataFolder = Annotated[Path, typer.Option("--data", help="A folder of outcome tables (.jsonl.gz).")]
 
@@ -23,21 +26,16 @@ def train(
     output: Annotated[Path, typer.Option("--output", help="Where the classifier goes.")],
 ) -> None:
     """Train a classifier; the same data give the same file."""
-    with _training_extra():
-        from gateway.routing.training.examples import DataError
-        from gateway.routing.training.train import train as fit_classifier
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn()) as progress:
-        task = progress.add_task("train", total=None)
+    _refuse_empty(data)
+    with _training_extra(), Console(stderr=True).status("reading, fitting, calibrating"):
+        from gateway.routing.training.recipe import train as fit_classifier
 
-        def report(step: str, done: int, total: int) -> None:
-            progress.update(task, description=step, completed=done, total=total)
-
-        try:
-            scorer = fit_classifier(data, output, report)
-        except DataError as error:
-            refuse(str(error), 1)
-    typer.echo(f"router {scorer.version} in {output}; use it with routing.classifier: {output}")
+        report = fit_classifier(data, output)
+    typer.echo(
+        f"{report.outcomes:,} outcomes and {report.prompts:,} of our own prompts gave "
+        f"{report.vocabulary:,} n-grams, {report.size_bytes:,} bytes: "
+        f"router {load_scorer(output).version}. Use it with routing.classifier: {output}"
+    )
 
 
 def evaluate(
@@ -47,26 +45,36 @@ def evaluate(
     ] = None,
     split: Annotated[str, typer.Option(help="Which rows of the tables.")] = "dev",
 ) -> None:
-    """Measure a classifier per source, beside random and length."""
-    with _training_extra():
+    """Measure a classifier per source, beside length and random."""
+    _refuse_empty(data)
+    with _training_extra(), Console(stderr=True).status("scoring"):
         from gateway.routing.training.evaluate import evaluate as measure
-        from gateway.routing.training.examples import DataError
-    try:
-        rows = measure(load_scorer(classifier), data, split)
-    except (DataError, ArtefactMismatch, OSError) as error:
-        refuse(str(error), 1)
-    table = Table("source", "router", "prompts", "APGR", "CPT(50%)", "CPT(80%)", "AUROC", "ECE")
+
+        try:
+            rows = measure(load_scorer(classifier), data, split)
+        except (ArtefactMismatch, OSError) as error:
+            refuse(str(error), 1)
+    table = Table(
+        "source", "router", "prompts", "APGR", "95%", "CPT(50%)", "CPT(80%)", "AUROC", "ECE"
+    )
     for row in rows:
-        table.add_row(
-            row.source,
-            row.router,
-            f"{row.prompts:,}",
-            *(
-                "" if value is None else f"{value:.3f}"
-                for value in (row.apgr, row.cpt50, row.cpt80, row.auroc, row.calibration_error)
-            ),
-        )
+        table.add_row(row.source, row.router, f"{row.prompts:,}", *_figures(row))
     Console().print(table)
+
+
+def _figures(row: Measurement) -> list[str]:
+    interval = "" if row.interval is None else "{:.3f}-{:.3f}".format(*row.interval)
+    values = (row.cpt50, row.cpt80, row.auroc, row.calibration_error)
+    return [_figure(row.apgr), interval, *map(_figure, values)]
+
+
+def _figure(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"{value:.3f}"
+
+
+def _refuse_empty(data: Path) -> None:
+    if not any(data.glob("*.jsonl.gz")):
+        refuse(f"{data} has no outcome tables (*.jsonl.gz).", 1)
 
 
 @contextmanager
