@@ -95,7 +95,9 @@ def _invalid(error: ValidationError) -> InvalidRequest:
     if problem["type"] == "missing":
         return InvalidRequest(f"The parameter '{param}' is missing.", param=param)
     if param == "messages" and problem["type"] == "too_short":
-        return InvalidRequest("'messages' must hold at least one message.", param=param)
+        return InvalidRequest(
+            "'messages' must hold at least one message.", param=param, code="invalid_value"
+        )
     reason = problem["msg"][:1].lower() + problem["msg"][1:]
     code = "invalid_value" if problem["type"].endswith(("equal", "short")) else "invalid_type"
     return InvalidRequest(f"Invalid '{param}': {reason}.", param=param, code=code)
