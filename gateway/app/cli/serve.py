@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import signal
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -23,6 +24,10 @@ def serve(
     settings = _overridden(settings_or_exit(config), host, port, workers)
     environment = Environment.of_process()
     _refuse_open_door(settings, environment)
+    # The server finishes its streams first, then raises the signal again: ending is no failure,
+    # and the engines are to be closed on the way out.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
     with ExitStack() as engines:
         # The engines start first: their slow imports run beside the web server's own.
         sockets = {
@@ -33,6 +38,10 @@ def serve(
 
         typer.echo(f"slm-gateway on http://{settings.server.host}:{settings.server.port}/v1")
         run(settings, environment, sockets)
+
+
+def _end(number: int, frame: object) -> NoReturn:
+    raise SystemExit(0)
 
 
 def _overridden(
