@@ -10,11 +10,11 @@ RUN pip install --constraint constraints.txt '.[postgres]' \
 
 # Run: only the environment and the model, as a user without rights.
 FROM python:3.11-slim
-RUN useradd --system --create-home --home-dir /var/lib/gateway gateway
+RUN useradd --uid 10001 --create-home --home-dir /var/lib/gateway gateway
 COPY --from=build /opt/gateway /opt/gateway
-COPY --from=build --chown=gateway /opt/cache /opt/cache
+COPY --from=build --chown=10001 /opt/cache /opt/cache
 ENV PATH=/opt/gateway/bin:$PATH XDG_CACHE_HOME=/opt/cache PYTHONUNBUFFERED=1
-USER gateway
+USER 10001
 WORKDIR /var/lib/gateway
 EXPOSE 8080
 HEALTHCHECK --interval=10s --timeout=3s --start-period=60s \

@@ -151,8 +151,8 @@ def test_a_dry_run_agrees_with_live_traffic(vendor: RunningVendor, tmp_path: Pat
     env = {"VENDOR_KEY": "k"}
     with running_gateway(tmp_path, config_for(vendor), env=env, ready="/healthz") as gateway:
         for prompt in ("Hello!", HARD, "写一首关于春天的诗", "Translate 'cat' to German"):
-            body = {"model": "auto", "max_tokens": 1}
-            body["messages"] = [{"role": "user", "content": prompt}]  # type: ignore[assignment]
+            messages = [{"role": "user", "content": prompt}]
+            body = {"model": "auto", "max_tokens": 1, "messages": messages}
             told = httpx.post(f"{gateway.base_url}/route", json=body)
             assert told.status_code == 200
             route = told.json()

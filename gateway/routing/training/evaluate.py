@@ -37,7 +37,7 @@ class Measurement:
 
     For our own prompts, which have no outcomes, `auroc` is the share of (easy, hard) pairs in the
     right order, and the figures of the cost-quality curve are None. `interval` is the 95 %
-    bootstrap interval of APGR. Only a router whose scores are probabilities has a `calibration_error`.
+    bootstrap interval of APGR. Only probabilities have a `calibration_error`.
     """
 
     source: str
