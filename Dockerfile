@@ -3,7 +3,7 @@ FROM python:3.11-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/gateway
 ENV PATH=/opt/gateway/bin:$PATH XDG_CACHE_HOME=/opt/cache PIP_NO_CACHE_DIR=1
-COPY constraints.txt pyproject.toml README.md ./
+COPY constraints.txt pyproject.toml README.md LICENSE ./
 COPY gateway ./gateway
 RUN pip install --constraint constraints.txt '.[postgres]' \
     && slm-gateway pull
