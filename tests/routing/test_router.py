@@ -1,0 +1,196 @@
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.api.parse import parse_chat
+from gateway.core.deployment import ALL_CAPABILITIES, Capability, Deployment, Tier
+from gateway.core.errors import (
+    CapabilityMissing,
+    ContextTooLong,
+    EngineUnavailable,
+    InvalidRequest,
+    ModelNotFound,
+)
+from gateway.core.request import Caller, ChatRequest
+from gateway.routing.capability import CapabilityFilter
+from gateway.routing.classifier import load_scorer
+from gateway.routing.router import Fallback, Policy, Router
+
+SMALL = Deployment("slm", Tier.SMALL, "local", "slm", ("tiny",), frozenset(), context_window=2048)
+LARGE = Deployment("gpt", Tier.LARGE, "openai", "gpt-4o", context_window=128_000)
+SPARE = Deployment("claude", Tier.LARGE, "openai", "claude", context_window=200_000)
+NO_KEY = Deployment("paid", Tier.LARGE, "openai", "paid", unavailable="KEY is not set")
+
+EASY, HARD = "What is the capital of France?", "Prove that √2 + √3 is irrational."
+SCORER = load_scorer()
+
+
+def router(*deployments: Deployment, fallback: Fallback = "any_tier") -> Router:
+    return Router(
+        deployments=deployments or (SMALL, LARGE, SPARE),
+        policies={"balanced": Policy("balanced", 0.5), "cheap": Policy("cheap", 0.97)},
+        default_policy="balanced",
+        scorer=SCORER,
+        capability_filter=CapabilityFilter({}, 256),
+        model_map={"gpt-4*": "auto", "old": "slm", "broken": "nowhere"},
+        fallback=fallback,
+    )
+
+
+def request(text: str = EASY, model: str = "auto", **fields: object) -> ChatRequest:
+    messages = [{"role": "user", "content": text}]
+    return parse_chat(orjson.dumps({"model": model, "messages": messages, **fields}))
+
+
+ANYBODY = Caller("req_1")
+
+
+def test_easy_goes_to_small_and_hard_to_large() -> None:
+    easy = router().decide(request(EASY), ANYBODY)
+    hard = router().decide(request(HARD), ANYBODY)
+    assert (easy.deployment, easy.reason) == (SMALL, "below_threshold")
+    assert (hard.deployment, hard.reason) == (LARGE, "above_threshold")
+    assert easy.score is not None
+    assert hard.score is not None
+    assert easy.score < 0.5 <= hard.score
+    assert hard.margin == hard.score - 0.5
+    assert hard.router_version == SCORER.version
+
+
+def test_a_score_that_equals_the_threshold_is_large() -> None:
+    score = SCORER.score(request().messages)
+    decision = router().decide(request(), Caller("r", threshold=score))
+    assert decision.tier is Tier.LARGE
+
+
+@pytest.mark.parametrize(
+    ("model", "caller", "threshold"),
+    [
+        ("auto", Caller("r"), 0.5),
+        ("auto:cheap", Caller("r"), 0.97),
+        ("auto@0.35", Caller("r"), 0.35),
+        ("auto", Caller("r", threshold=0.1), 0.1),
+        ("auto", Caller("r", policy="cheap"), 0.97),
+        ("gpt-4-turbo", Caller("r"), 0.5),
+        ("auto:cheap", Caller("r", threshold=0.2), 0.2),
+    ],
+)
+def test_which_threshold_counts(model: str, caller: Caller, threshold: float) -> None:
+    assert router().decide(request(model=model), caller).threshold == threshold
+
+
+@pytest.mark.parametrize(
+    ("model", "deployment"), [("slm", SMALL), ("tiny", SMALL), ("old", SMALL), ("gpt", LARGE)]
+)
+def test_a_named_deployment_is_not_routed(model: str, deployment: Deployment) -> None:
+    decision = router().decide(request(HARD, model), ANYBODY)
+    assert (decision.deployment, decision.reason) == (deployment, "pinned")
+    assert decision.score is None
+    assert decision.fallbacks == ()
+
+
+@pytest.mark.parametrize("model", ["absent", "auto:fast", "AUTO"])
+def test_unknown_names(model: str) -> None:
+    with pytest.raises(ModelNotFound) as caught:
+        router().decide(request(model=model), ANYBODY)
+    assert caught.value.param == "model"
+
+
+def test_an_unknown_name_is_told_what_there_is() -> None:
+    with pytest.raises(ModelNotFound, match=r"auto.*auto:cheap.*slm.*gpt"):
+        router().decide(request(model="absent"), ANYBODY)
+
+
+@pytest.mark.parametrize("model", ["auto@", "auto@high", "auto@1.5", "auto@-1", "auto@nan"])
+def test_bad_thresholds_in_names(model: str) -> None:
+    with pytest.raises(InvalidRequest):
+        router().decide(request(model=model), ANYBODY)
+
+
+def test_an_unknown_policy_in_a_header_is_no_missing_model() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        router().decide(request(), Caller("r", policy="fast"))
+    assert caught.value.param == "x-gateway-policy"
+
+
+IMAGE = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]
+TOOL = [{"type": "function", "function": {"name": "f"}}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "reason"),
+    [
+        ({"tools": TOOL}, "needs_tools"),
+        ({"messages": IMAGE}, "needs_vision"),
+        ({"response_format": {"type": "json_schema", "json_schema": {}}}, "needs_json_schema"),
+        ({"response_format": {"type": "json_object"}}, "needs_json_schema"),
+        ({"logprobs": True}, "needs_logprobs"),
+        ({"n": 2}, "needs_n"),
+        (
+            {"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]},
+            "needs_audio",
+        ),
+        ({"messages": [{"role": "user", "content": [{"type": "file"}]}]}, "needs_files"),
+        ({"messages": [{"role": "tool", "content": "42", "tool_call_id": "c"}]}, "needs_tools"),
+        ({"max_tokens": 5000}, "context_too_long"),
+        ({"messages": [{"role": "user", "content": "word " * 20_000}]}, "context_too_long"),
+    ],
+)
+def test_what_small_cannot_do_goes_to_large(fields: dict[str, object], reason: str) -> None:
+    asked = request("Hi", "auto@1", **fields)
+    decision = router().decide(asked, ANYBODY)
+    assert decision.deployment is LARGE
+    assert decision.reason == reason
+    assert [out.deployment for out in decision.excluded] == [SMALL]
+    with pytest.raises((CapabilityMissing, ContextTooLong)):
+        router().decide(request("Hi", "slm", **fields), ANYBODY)
+
+
+def test_what_needs_nothing_is_left_alone() -> None:
+    asked = request("Hi", response_format={"type": "text"}, n=1, logprobs=False, tools=[])
+    assert router().decide(asked, ANYBODY).deployment is SMALL
+
+
+def test_a_pinned_deployment_names_the_field_at_fault() -> None:
+    with pytest.raises(CapabilityMissing) as caught:
+        router().decide(request("Hi", "slm", tools=TOOL), ANYBODY)
+    assert caught.value.param == "tools"
+
+
+def test_without_a_large_backend() -> None:
+    decision = router(SMALL, NO_KEY).decide(request(HARD), ANYBODY)
+    assert (decision.deployment, decision.reason) == (SMALL, "no_large_backend")
+    with pytest.raises(CapabilityMissing):
+        router(SMALL, NO_KEY).decide(request("Hi", tools=TOOL), ANYBODY)
+    with pytest.raises(EngineUnavailable, match="KEY is not set"):
+        router(SMALL, NO_KEY).decide(request("Hi", "paid"), ANYBODY)
+
+
+def test_without_a_small_backend() -> None:
+    decision = router(LARGE).decide(request(EASY), ANYBODY)
+    assert (decision.deployment, decision.reason) == (LARGE, "no_small_backend")
+
+
+@pytest.mark.parametrize(
+    ("fallback", "names"),
+    [("any_tier", ["claude", "slm"]), ("same_tier", ["claude"]), ("none", [])],
+)
+def test_fallbacks_in_order(fallback: Fallback, names: list[str]) -> None:
+    decision = router(fallback=fallback).decide(request(HARD), ANYBODY)
+    assert [one.name for one in decision.fallbacks] == names
+
+
+@given(text=st.text(max_size=300), threshold=st.floats(0, 1))
+def test_explain_is_decide(text: str, threshold: float) -> None:
+    caller = Caller("r", threshold=threshold)
+    explanation = router().explain(request(text), caller)
+    assert explanation.decision == router().decide(request(text), caller)
+
+
+def test_every_name_is_listed() -> None:
+    names = {name.id: name for name in router().models()}
+    assert list(names)[:3] == ["auto", "auto:balanced", "auto:cheap"]
+    assert names["tiny"].tier == "small"
+    assert names["gpt"].context_window == 128_000
+    assert Capability.TOOLS in ALL_CAPABILITIES
