@@ -1,0 +1,1 @@
+"""Measurements that print ratios to a limit of the same run; never part of the tests."""
