@@ -33,6 +33,12 @@ Event = Mapping[str, Any]
 
 _LOST: Event = {"type": "lost"}
 
+#: The engine's error codes that are the request's own fault.
+_REFUSALS: Mapping[str, type[InvalidRequest]] = {
+    "context_length_exceeded": ContextTooLong,
+    "invalid_request": InvalidRequest,
+}
+
 
 class EngineClient:
     """Keeps one connection to the engine, and opens it again whenever it is lost."""
@@ -142,14 +148,11 @@ def _failure(event: Event, *, begun: bool) -> GatewayError:
             retry_after_s=RESTART_RETRY_AFTER_S,
         )
     code, message = event["code"], event["message"]
-    match code:
-        case "context_length_exceeded":
-            return ContextTooLong(message, param="messages")
-        case "invalid_request":
-            return InvalidRequest(message, param="messages")
-        case "queue_full":
-            return EngineUnavailable(message, status=503, retry_after_s=QUEUE_RETRY_AFTER_S)
-        case _ if begun:
-            return StreamInterrupted(message)
-        case _:
-            return EngineUnavailable(message)
+    refused = _REFUSALS.get(code)
+    if refused is not None:
+        return refused(message, param="messages")
+    if begun:
+        return StreamInterrupted(message)
+    if code == "queue_full":
+        return EngineUnavailable(message, status=503, retry_after_s=QUEUE_RETRY_AFTER_S)
+    return EngineUnavailable(message)

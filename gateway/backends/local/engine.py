@@ -112,22 +112,24 @@ class Engine:
         return not is_cancelled
 
     def _round(self) -> None:
-        ended: set[int] = set()
-        for position, outcome in self._decoder.advance([sequence for _, sequence in self._active]):
-            submission, sequence = self._active[position]
+        pairs = tuple(self._active)
+        for position, outcome in self._decoder.advance([sequence for _, sequence in pairs]):
+            pair = submission, sequence = pairs[position]
             if isinstance(outcome, Exception):
                 _log.error("a step of the local model failed", exc_info=outcome)
-                submission.emit(_error("engine_failed", f"The local model failed: {outcome}"))
-                ended.add(position)
+                self._end(pair, _error("engine_failed", f"The local model failed: {outcome}"))
                 continue
             if outcome:
                 submission.emit({"type": "text", "text": outcome})
             if sequence.finish_reason is not None:
-                submission.emit(_end(sequence))
-                ended.add(position)
+                self._end(pair, _end_event(sequence))
+
+    def _end(self, pair: _Pair, event: Event) -> None:
+        """Free the answer's place, and only then tell: whoever hears of it may look at once."""
         with self._changed:
-            self._inside -= len(ended)
-            self._active = [pair for n, pair in enumerate(self._active) if n not in ended]
+            self._inside -= 1
+            self._active = [other for other in self._active if other is not pair]
+        pair[0].emit(event)
 
     def _leave(self) -> None:
         with self._changed:
@@ -138,7 +140,7 @@ def _error(code: str, message: str) -> Event:
     return {"type": "error", "code": code, "message": message}
 
 
-def _end(sequence: Answering) -> Event:
+def _end_event(sequence: Answering) -> Event:
     return {
         "type": "end",
         "finish_reason": sequence.finish_reason,

@@ -12,6 +12,8 @@ from gateway.backends.local.stopping import StopFilter
 
 #: What a tokenizer decodes an unfinished UTF-8 character to.
 _REPLACEMENT = "\ufffd"
+#: A character has at most four bytes: after so many tokens it isn't unfinished but no character.
+_LONGEST_CHARACTER = 4
 
 
 class Answering:
@@ -19,7 +21,8 @@ class Answering:
 
     `pending` are the token ids that the network hasn't read yet, `cache` is what it keeps of those
     that it has. `finish_reason` is None until the answer has ended, then `stop` or `length`;
-    `compute_s` is the time that the network took for it, in seconds.
+    `completion_tokens` leaves out the token that ends an answer; `compute_s` is the time that the
+    network took for it, in seconds.
     """
 
     def __init__(
@@ -42,12 +45,12 @@ class Answering:
     def accept(self, logits: torch.Tensor) -> str:
         """Choose the next token; the text that may be shown now (often none)."""
         token = self._sampler.choose(logits)
-        self.completion_tokens += 1
         if token in self._model.end_tokens:
             self.finish_reason = "stop"
             return self._stops.push(self._readable(is_final=True)) + self._stops.flush()
         self.pending = [token]
         self._tokens.append(token)
+        self.completion_tokens += 1
         is_last = self.completion_tokens >= self._max_tokens
         text = self._stops.push(self._readable(is_final=is_last))
         if self._stops.stopped:
@@ -65,7 +68,8 @@ class Answering:
         """
         decode = self._model.tokenizer.decode
         whole = decode(self._tokens[self._shown_from :])
-        if whole.endswith(_REPLACEMENT) and not is_final:
+        is_young = len(self._tokens) - self._shown_to < _LONGEST_CHARACTER
+        if whole.endswith(_REPLACEMENT) and is_young and not is_final:
             return ""
         known = decode(self._tokens[self._shown_from : self._shown_to])
         self._shown_from, self._shown_to = self._shown_to, len(self._tokens)

@@ -20,10 +20,12 @@ class StopFilter:
         if not self._stop:
             return text
         self._held += text
-        found = [at for at in (self._held.find(stop) for stop in self._stop) if at >= 0]
+        found = [(at + len(stop), at) for stop in self._stop if (at := self._held.find(stop)) >= 0]
         if found:
+            # The one that was complete first, so that it doesn't matter how the text was cut.
             self.stopped = True
-            shown, self._held = self._held[: min(found)], ""
+            _, at = min(found)
+            shown, self._held = self._held[:at], ""
             return shown
         keep = max(_overlap(self._held, stop) for stop in self._stop)
         cut = len(self._held) - keep

@@ -1,0 +1,88 @@
+"""Asks a local backend as the pipeline does, and reads what comes."""
+
+import asyncio
+import time
+from contextlib import aclosing
+from typing import Any
+
+import orjson
+
+from gateway.api.parse import parse_chat
+from gateway.backends.local.backend import LocalBackend
+from gateway.backends.local.client import EngineClient
+from gateway.backends.sse import event_data
+from gateway.core.answer import Answer, Chunk, Item
+from gateway.core.deployment import Deployment, Tier
+from gateway.core.request import Caller, ChatRequest
+
+MODEL = "smollm2-135m-instruct"
+SMALL = Deployment("small", Tier.SMALL, "local", "small")
+CALLER = Caller("req_1")
+#: How long an engine may take to load its model, on a busy machine, in seconds.
+READY_WITHIN_S = 60.0
+
+
+def chat(content: str, **fields: Any) -> ChatRequest:
+    """A request of one user message; `max_tokens` 8 and greedy unless `fields` say otherwise."""
+    messages = [{"role": "user", "content": content}]
+    body = {"model": "auto", "messages": messages, "max_tokens": 8, "temperature": 0, **fields}
+    return parse_chat(orjson.dumps(body))
+
+
+async def items_of(backend: LocalBackend, request: ChatRequest) -> list[Item]:
+    async with aclosing(backend.call(request, SMALL, CALLER)) as items:
+        return [item async for item in items]
+
+
+async def answer_of(backend: LocalBackend, request: ChatRequest) -> Answer:
+    (item,) = await items_of(backend, request)
+    assert isinstance(item, Answer)
+    return item
+
+
+async def chunks_of(backend: LocalBackend, request: ChatRequest) -> list[Chunk]:
+    items = await items_of(backend, request)
+    return [item for item in items if isinstance(item, Chunk)]
+
+
+def content_of(answer: Answer) -> str:
+    content: str = answer.payload["choices"][0]["message"]["content"]
+    return content
+
+
+def payloads_of(chunks: list[Chunk]) -> list[dict[str, Any]]:
+    """The chunks as a client parses them."""
+    return [orjson.loads(data) for chunk in chunks for data in event_data(chunk.frames)]
+
+
+def pieces_of(chunks: list[Chunk]) -> list[str]:
+    """The text of each chunk that has some."""
+    deltas = [choice["delta"] for p in payloads_of(chunks) for choice in p["choices"]]
+    return [delta["content"] for delta in deltas if delta.get("content")]
+
+
+async def until_ready(backend: LocalBackend) -> None:
+    """Wait until the engine has loaded its model."""
+    deadline_s = time.monotonic() + READY_WITHIN_S
+    while (reason := backend.not_ready()) is not None:
+        assert time.monotonic() < deadline_s, reason
+        await asyncio.sleep(0.05)
+
+
+def client_of(backend: LocalBackend) -> EngineClient:
+    assert backend.client is not None
+    return backend.client
+
+
+async def load_of(backend: LocalBackend) -> tuple[int, int]:
+    """How many answers the engine has in progress and waiting."""
+    status = await client_of(backend).ask_status()
+    return status["active"], status["waiting"]
+
+
+async def until_idle(backend: LocalBackend, within_s: float) -> None:
+    """Wait until the engine has nothing to do."""
+    deadline_s = time.monotonic() + within_s
+    while (load := await load_of(backend)) != (0, 0):
+        assert time.monotonic() < deadline_s, load
+        await asyncio.sleep(0.02)

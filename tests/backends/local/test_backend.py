@@ -1,0 +1,192 @@
+"""The local backend with a real small model behind it."""
+
+import asyncio
+import itertools
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from openai.types.chat import ChatCompletion, ChatCompletionChunk
+
+from gateway.backends.local.backend import LocalBackend
+from gateway.backends.local.tokens import TokenCounter
+from gateway.core.answer import Chunk
+from gateway.core.errors import ContextTooLong, EngineUnavailable, InvalidRequest
+from tests.backends.local.asking import (
+    CALLER,
+    MODEL,
+    SMALL,
+    answer_of,
+    chat,
+    chunks_of,
+    content_of,
+    load_of,
+    payloads_of,
+    pieces_of,
+    until_idle,
+)
+
+COUNT = "Count from 1 to 20."
+
+
+async def test_it_knows_the_capital_of_france(small: LocalBackend) -> None:
+    answer = await answer_of(small, chat("What is the capital of France?", max_tokens=16))
+    assert "Paris" in content_of(answer)
+    assert answer.payload["choices"][0]["finish_reason"] == "stop"
+
+
+async def test_a_plain_answer_is_a_chat_completion(
+    small: LocalBackend, counter: TokenCounter
+) -> None:
+    request = chat("What is the capital of France?", max_tokens=16)
+    answer = await answer_of(small, request)
+    completion = ChatCompletion.model_validate_json(answer.raw)
+    assert completion.to_dict() == dict(answer.payload)
+    assert completion.model == answer.model_served == MODEL
+    assert completion.usage is not None
+    assert completion.usage.prompt_tokens == counter.count(request.messages)
+    # The token that ends the answer is not a part of it.
+    assert completion.usage.completion_tokens == tokens_in(counter, content_of(answer))
+    assert answer.usage is not None
+    assert answer.usage.source == "counted"
+    assert answer.usage.compute_s is not None
+    assert 0 < answer.usage.compute_s < 30
+
+
+async def test_a_stream_is_chat_completion_chunks(small: LocalBackend) -> None:
+    chunks = await chunks_of(
+        small, chat(COUNT, stream=True, stream_options={"include_usage": True})
+    )
+    parsed = [ChatCompletionChunk.model_validate(payload) for payload in payloads_of(chunks)]
+    assert len({(chunk.id, chunk.created, chunk.system_fingerprint) for chunk in parsed}) == 1
+    assert parsed[0].choices[0].delta.role == "assistant"
+    assert [c.choices[0].finish_reason for c in parsed[-2:-1]] == ["length"]
+    assert [c.choices[0].finish_reason for c in parsed[:-2]] == [None] * (len(parsed) - 2)
+    usages = [chunk.usage for chunk in parsed]
+    assert usages[:-1] == [None] * (len(parsed) - 1)
+    assert parsed[-1].choices == []
+    assert usages[-1] is not None
+    assert usages[-1].completion_tokens == 8
+    assert chunks[-1].usage is not None
+    assert chunks[-1].payload == payloads_of(chunks)[-1]
+    assert not any(chunk.usage for chunk in chunks[:-1])
+
+
+async def test_a_stream_says_what_a_plain_answer_says(small: LocalBackend) -> None:
+    plain = await answer_of(small, chat(COUNT))
+    streamed = await chunks_of(small, chat(COUNT, stream=True))
+    assert "".join(pieces_of(streamed)) == content_of(plain)
+    assert streamed[-1].usage is not None
+    assert plain.usage is not None
+    assert streamed[-1].usage.completion_tokens == plain.usage.completion_tokens
+
+
+@pytest.mark.parametrize("limit", [1, 5])
+async def test_max_tokens_cuts_the_answer(
+    small: LocalBackend, counter: TokenCounter, limit: int
+) -> None:
+    answer = await answer_of(small, chat(COUNT, max_tokens=limit))
+    assert answer.payload["choices"][0]["finish_reason"] == "length"
+    assert answer.payload["usage"]["completion_tokens"] == limit
+    assert tokens_in(counter, content_of(answer)) == limit
+
+
+async def test_the_same_seed_gives_the_same_answer(small: LocalBackend) -> None:
+    def asked(seed: int) -> Any:
+        return chat("Tell me a story.", seed=seed, temperature=1.5, top_p=1, max_tokens=10)
+
+    first, again, other = [content_of(await answer_of(small, asked(s))) for s in (7, 7, 8)]
+    assert first == again
+    assert first != other
+
+
+async def test_a_stop_string_across_tokens_is_never_let_out(small: LocalBackend) -> None:
+    pieces = pieces_of(await chunks_of(small, chat(COUNT, stream=True, max_tokens=16)))
+    whole = "".join(pieces)
+    stop = pieces[4][-1] + pieces[5] + pieces[6][:1]
+    chunks = await chunks_of(small, chat(COUNT, stream=True, max_tokens=16, stop=["€", stop]))
+    assert "".join(pieces_of(chunks)) == whole[: whole.index(stop)]
+    assert payloads_of(chunks)[-2]["choices"][0]["finish_reason"] == "stop"
+    plain = await answer_of(small, chat(COUNT, max_tokens=16, stop=stop))
+    assert content_of(plain) == whole[: whole.index(stop)]
+
+
+async def test_two_streams_take_turns(small: LocalBackend) -> None:
+    order: list[str] = []
+
+    async def follow(name: str) -> None:
+        async with aclosing(small.call(chat(COUNT, stream=True), SMALL, CALLER)) as items:
+            async for item in items:
+                assert isinstance(item, Chunk)
+                order.append(name)
+
+    await asyncio.gather(follow("a"), follow("b"))
+    switches = sum(one != other for one, other in itertools.pairwise(order))
+    assert switches >= 8
+
+
+async def test_leaving_early_frees_the_engine(small: LocalBackend) -> None:
+    request = chat("Write a long story.", stream=True, max_tokens=2000)
+    async with aclosing(small.call(request, SMALL, CALLER)) as items:
+        assert isinstance(await anext(items), Chunk)
+        assert await load_of(small) == (1, 0)
+    await until_idle(small, within_s=5)
+
+
+async def test_a_cancelled_caller_frees_the_engine(small: LocalBackend) -> None:
+    asking = asyncio.create_task(answer_of(small, chat("Write a long story.", max_tokens=2000)))
+    while await load_of(small) != (1, 0):
+        assert not asking.done()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await until_idle(small, within_s=5)
+
+
+async def test_the_engine_is_free_when_it_says_that_an_answer_ended(small: LocalBackend) -> None:
+    for _ in range(5):
+        await answer_of(small, chat("Hi", max_tokens=1))
+        assert await load_of(small) == (0, 0)
+
+
+async def test_a_conversation_that_is_too_long(small: LocalBackend, counter: TokenCounter) -> None:
+    request = chat("word " * 9000)
+    with pytest.raises(ContextTooLong) as refused:
+        await answer_of(small, request)
+    message = refused.value.message
+    assert str(counter.count(request.messages)) in message
+    assert "8192" in message
+    assert "8 for the answer" in message
+
+
+async def test_an_answer_that_would_not_fit(small: LocalBackend) -> None:
+    with pytest.raises(ContextTooLong, match="8190 for the answer"):
+        await answer_of(small, chat("Hi", max_tokens=8190))
+
+
+async def test_the_engine_serves_on_after_a_refusal(small: LocalBackend) -> None:
+    with pytest.raises(InvalidRequest):
+        await answer_of(small, chat("Hi", max_tokens=8190))
+    assert await load_of(small) == (0, 0)
+    assert content_of(await answer_of(small, chat("Hi", max_tokens=2)))
+
+
+async def test_a_model_that_is_not_here(tmp_path: Path) -> None:
+    backend = LocalBackend(MODEL, models_dir=tmp_path)
+    assert backend.counter is None
+    await backend.start()
+    try:
+        assert f"`slm-gateway pull {MODEL}`" in str(backend.not_ready())
+        with pytest.raises(EngineUnavailable, match="slm-gateway pull") as refused:
+            await answer_of(backend, chat("Hi"))
+    finally:
+        await backend.stop()
+    assert refused.value.status == 503
+    assert refused.value.retry_after_s
+
+
+def tokens_in(counter: TokenCounter, text: str) -> int:
+    """How many tokens an answer's text is: what a message of it takes more than an empty one."""
+    said, silent = ([{"role": "assistant", "content": content}] for content in (text, ""))
+    return counter.count(said) - counter.count(silent)
