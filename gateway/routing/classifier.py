@@ -1,6 +1,6 @@
 """The difficulty score: an additive model over features and n-grams, calibrated.
 
-log-odds = bias + Σ weight × (value - mean) / scale + Σ weight × 1/√n over the n known n-grams,
+log-odds = bias + Σ weight × (value - mean) / scale + Σ weight / √(n + 4) over the n known n-grams,
 then a linear calibration (Platt 1999). Being additive, it explains itself exactly: what each part
 adds to the log-odds is its contribution.
 """
@@ -21,7 +21,7 @@ from typing import Any
 from gateway.core.decision import Contribution
 from gateway.routing.conversation import Conversation
 from gateway.routing.features import feature_names, feature_values, feature_versions
-from gateway.routing.ngrams import ngrams_of
+from gateway.routing.ngrams import ngram_share, ngrams_of
 
 FORMAT = 1
 
@@ -73,7 +73,7 @@ class Scorer:
         logit = self._bias_at_zero + sum(map(float.__mul__, self._slopes, values))
         known = [w for gram in ngrams_of(conversation) if (w := self._vocabulary.get(gram))]
         if known:
-            logit += sum(known) / math.sqrt(len(known))
+            logit += sum(known) * ngram_share(len(known))
         return _logistic(logit)
 
     def contributions(self, messages: Messages) -> tuple[Contribution, ...]:
@@ -89,7 +89,7 @@ class Scorer:
             )
         ]
         known = [gram for gram in ngrams_of(conversation) if self._vocabulary.get(gram)]
-        share = 1 / math.sqrt(len(known)) if known else 0.0
+        share = ngram_share(len(known))
         parts += [
             Contribution(f"text: {gram.replace('_', ' ')}", share, share * self._vocabulary[gram])
             for gram in known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,12 @@ ZONE = 450
 SAMPLE_HEAD, SAMPLE_TAIL = 2000, 800
 #: Earlier user turns that are looked at, newest first, and characters of each.
 EARLIER_TURNS, EARLIER_ZONE = 4, 300
+
+#: A passage in quotation marks is what the question is about, seldom what it asks.
+_QUOTED = re.compile(
+    r"\"[^\"\n]{12,}\"|“[^”]{12,}”|„[^“”]{12,}[“”]|«[^»]{12,}»|「[^」]{6,}」|『[^』]{6,}』"
+)
+_PARAGRAPH = re.compile(r"\n\s*\n|[:：]\s*\n")
 
 
 @dataclass(slots=True, frozen=True)
@@ -55,16 +62,24 @@ class Conversation:
 
     @cached_property
     def zone(self) -> str:
-        """Where the instruction of the question stands, folded."""
-        text = self.question
-        if len(text) > 2 * ZONE:
-            text = f"{text[:ZONE]}\n{text[-ZONE:]}"
-        return fold(text)
+        """Head and tail of the question without quoted passages, folded."""
+        return fold(_QUOTED.sub('""', _ends(self.question)))
 
     @cached_property
     def zone_words(self) -> list[str]:
         """The words of the zone."""
         return words_of(self.zone)
+
+    @cached_property
+    def instruction(self) -> str:
+        """Where the question says what it wants, folded: not in the middle of a pasted text."""
+        paragraphs = _PARAGRAPH.split(self.zone.strip())
+        return self.zone if len(paragraphs) == 1 else f"{paragraphs[0]}\n{paragraphs[-1]}"
+
+    @cached_property
+    def instruction_words(self) -> list[str]:
+        """The words of the instruction."""
+        return words_of(self.instruction)
 
     @cached_property
     def sample(self) -> str:
@@ -76,13 +91,13 @@ class Conversation:
 
     @cached_property
     def concepts(self) -> Mapping[str, int]:
-        """How many different terms of each concept the zone has."""
-        return concepts_in(self.zone, self.zone_words)
+        """How many different terms of each concept the instruction has."""
+        return concepts_in(self.instruction, self.instruction_words)
 
     @cached_property
     def earlier_concepts(self) -> Mapping[str, int]:
-        """The same over the earlier user turns."""
-        earlier = [turn.text for turn in self.turns if turn.role == "user"][:-1]
+        """The same over the earlier turns; empty in a first question."""
+        earlier = [turn.text for turn in self.turns if turn.role in {"user", "assistant"}][:-1]
         text = fold("\n".join(text[:EARLIER_ZONE] for text in earlier[-EARLIER_TURNS:]))
         return concepts_in(text, words_of(text)) if text else {}
 
@@ -91,6 +106,10 @@ class Conversation:
         """The beginning of the system prompt, folded; empty where there is none."""
         prompts = (turn.text for turn in self.turns if turn.role in {"system", "developer"})
         return fold(next(prompts, "")[:EARLIER_ZONE])
+
+
+def _ends(text: str) -> str:
+    return text if len(text) <= 2 * ZONE else f"{text[:ZONE]}\n{text[-ZONE:]}"
 
 
 def text_of(content: object) -> str:

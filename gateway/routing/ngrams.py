@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 from gateway.routing.conversation import Conversation
@@ -9,6 +10,9 @@ from gateway.routing.folding import fold, is_unspaced, words_of
 
 #: Words of the question that are looked at, from its beginning and its end.
 HEAD_WORDS, TAIL_WORDS = 220, 80
+
+#: So many more n-grams are assumed that say nothing: a few words alone decide little.
+SILENT_NGRAMS = 4
 
 _DIGITS = re.compile(r"\d+")
 
@@ -28,3 +32,8 @@ def ngrams_of(conversation: Conversation) -> list[str]:
         characters = text[: HEAD_WORDS * 2]
         grams |= dict.fromkeys(map("{}{}".format, characters, characters[1:]))
     return list(grams)
+
+
+def ngram_share(known: int) -> float:
+    """By what the weights of `known` n-grams are multiplied: long texts don't add up to more."""
+    return 1 / math.sqrt(known + SILENT_NGRAMS)

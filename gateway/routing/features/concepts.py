@@ -25,7 +25,7 @@ def _compute(conversation: Conversation) -> tuple[float, ...]:
     easy = [counts.get(concept, 0) for concept in EASY]
     hard_kinds = sum(count > 0 for count in hard)
     easy_kinds = sum(count > 0 for count in easy)
-    words = max(1, len(conversation.zone_words))
+    words = max(1, len(conversation.instruction_words))
     return (
         *(min(3.0, float(count)) for count in hard),
         *(min(2.0, float(count)) for count in easy),

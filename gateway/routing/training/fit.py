@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from gateway.routing.conversation import Conversation
 from gateway.routing.features import feature_names, feature_values
-from gateway.routing.ngrams import ngrams_of
+from gateway.routing.ngrams import ngram_share, ngrams_of
 from gateway.routing.training.examples import Messages
 
 
@@ -63,7 +62,7 @@ class Fitted:
             for value, (weight, mean, scale) in zip(example.values, weights, strict=True)
         )
         known = [w for gram in example.grams if (w := self.vocabulary.get(gram))]
-        return logit + (sum(known) / math.sqrt(len(known)) if known else 0.0)
+        return logit + sum(known) * ngram_share(len(known))
 
 
 def fit(examples: Sequence[Example], recipe: Recipe) -> Fitted:
@@ -102,7 +101,7 @@ def _fit_once(
     rows = []
     for example in examples:
         known = [gram for gram in example.grams if gram in vocabulary]
-        share = recipe.gram_strength / math.sqrt(len(known)) if known else 0.0
+        share = recipe.gram_strength * ngram_share(len(known))
         row = {f"gram:{gram}": share for gram in known}
         for name, value, (mean, scale) in zip(names, example.values, scaling, strict=True):
             row[name] = (value - mean) / scale
