@@ -9,7 +9,7 @@ from tests.vendor.fixture import RunningVendor
 def test_the_answer_shows_its_tier_score_and_cost(gateway: RunningGateway) -> None:
     told = run_cli(
         *("chat", "--config", gateway.config, "--url", gateway.url),
-        *("-m", "What is the capital of France?"),
+        *("--temperature", "0", "-m", "What is the capital of France?"),
         env={**SECRETS, "COLUMNS": "200"},
     )
     assert "Paris" in told

@@ -22,6 +22,9 @@ def chat(
     url: Annotated[
         str | None, typer.Option(help="The gateway; by default the one of the configuration.")
     ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="0 is greedy; by default the model's own.", min=0, max=2)
+    ] = None,
     once: Annotated[
         str | None, typer.Option("--message", "-m", help="Ask this one question, then end.")
     ] = None,
@@ -34,10 +37,11 @@ def chat(
     console = Console(highlight=False)
     with httpx.Client(base_url=base_url, headers=headers, timeout=_STREAM_TIMEOUT) as client:
         conversation: list[dict[str, str]] = []
+        options = {"model": model, **({} if temperature is None else {"temperature": temperature})}
         for question in _questions(console, once):
             conversation.append({"role": "user", "content": question})
             try:
-                answer = _ask(client, console, model, conversation)
+                answer = _ask(client, console, options, conversation)
             except httpx.ConnectError:
                 refuse(f"No gateway answers on {base_url}: start one with `slm-gateway serve`.", 1)
             if answer is None:
@@ -64,11 +68,14 @@ def _questions(console: Console, once: str | None) -> Iterator[str]:
 
 
 def _ask(
-    client: httpx.Client, console: Console, model: str, conversation: list[dict[str, str]]
+    client: httpx.Client,
+    console: Console,
+    options: dict[str, Any],
+    conversation: list[dict[str, str]],
 ) -> str | None:
     """Print the streamed answer and the line under it; None when it failed."""
     body: dict[str, Any] = {
-        "model": model,
+        **options,
         "messages": conversation,
         "stream": True,
         "stream_options": {"include_usage": True},

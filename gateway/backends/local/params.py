@@ -55,8 +55,11 @@ def asked_of(request: ChatRequest) -> dict[str, Any]:
 
 
 def defaults_of(generation_config: Mapping[str, Any]) -> dict[str, Any]:
-    """The sampling defaults that a model's `generation_config.json` states."""
+    """The sampling defaults that a model's `generation_config.json` states.
+
+    Greedy where it states none, as transformers generates then.
+    """
     if not generation_config.get("do_sample"):
-        return {}
+        return {"temperature": 0.0}
     stated = {name: generation_config.get(name) for name in ("temperature", "top_p", "top_k")}
     return {name: value for name, value in stated.items() if value is not None}
