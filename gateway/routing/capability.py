@@ -47,7 +47,7 @@ def _needs(
     if payload.get("tools") or payload.get("functions"):
         yield Capability.TOOLS
     response_format = payload.get("response_format")
-    if isinstance(response_format, Mapping) and response_format.get("type", "text") != "text":
+    if isinstance(response_format, Mapping) and (response_format.get("type") or "text") != "text":
         yield Capability.JSON_SCHEMA
     if payload.get("logprobs") or payload.get("top_logprobs"):
         yield Capability.LOGPROBS

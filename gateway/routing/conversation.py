@@ -23,6 +23,8 @@ EARLIER_TURNS, EARLIER_ZONE = 4, 300
 _QUOTED = re.compile(
     r"\"[^\"\n]{12,}\"|“[^”]{12,}”|„[^“”]{12,}[“”]|«[^»]{12,}»|「[^」]{6,}」|『[^』]{6,}』"
 )
+_CHOICE = re.compile(r"^\(?[A-J][.):]\s*(.*)$", re.MULTILINE)
+_LEAST_CHOICES = 3
 _PARAGRAPH = re.compile(r"\n\s*\n|[:：]\s*\n")
 
 
@@ -88,6 +90,22 @@ class Conversation:
         if len(text) <= SAMPLE_HEAD + SAMPLE_TAIL:
             return text
         return f"{text[:SAMPLE_HEAD]}\n{text[-SAMPLE_TAIL:]}"
+
+    @cached_property
+    def choices(self) -> list[re.Match[str]]:
+        """The answers to choose from (group 1 is the text) where there are three or more."""
+        found = list(_CHOICE.finditer(self.sample))
+        return found if len(found) >= _LEAST_CHOICES else []
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether the question is what a program gives."""
+        return "assert " in self.sample or ">>>" in self.sample
+
+    @cached_property
+    def is_exam(self) -> bool:
+        """Whether the question has the form of an exam: its features weigh apart from a chat's."""
+        return bool(self.choices) or self.is_traced
 
     @cached_property
     def concepts(self) -> Mapping[str, int]:

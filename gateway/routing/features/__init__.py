@@ -23,13 +23,33 @@ def families() -> tuple[Family, ...]:
 
 @cache
 def feature_names() -> tuple[str, ...]:
-    """`family.feature` of every feature, in the order in which values are computed."""
-    return tuple(f"{family.name}.{name}" for family in families() for name in family.features)
+    """The name of every feature, in the order in which values are computed.
+
+    `family.feature`, and `exam.family.feature` for what weighs apart in exams.
+    """
+    names = []
+    for family in families():
+        own = [f"{family.name}.{name}" for name in family.features]
+        names += own
+        if family.weighs_apart:
+            names += [f"exam.{name}" for name in own]
+    return tuple(names)
 
 
 def feature_values(conversation: Conversation) -> list[float]:
     """The value of every feature."""
-    return [value for family in families() for value in family.compute(conversation)]
+    values: list[float] = []
+    for family in families():
+        computed = family.compute(conversation)
+        if not family.weighs_apart:
+            values += computed
+        elif conversation.is_exam:
+            values += [0.0] * len(computed)
+            values += computed
+        else:
+            values += computed
+            values += [0.0] * len(computed)
+    return values
 
 
 def feature_versions() -> dict[str, int]:

@@ -44,4 +44,5 @@ FAMILY = Family(
         "has_tools",
     ),
     _compute,
+    weighs_apart=False,
 )

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from gateway.routing.conversation import Conversation
 from gateway.routing.features.family import Family
 
-_CHOICE = re.compile(r"^\(?[A-J][.):]\s*(.*)$", re.MULTILINE)
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _NEGATED = re.compile(r"\b(?:NOT|EXCEPT|LEAST|FALSE|not true|incorrect)\b")
 _STATEMENTS = re.compile(r"\bStatement \d|\bI{1,3}\b.{1,20}\bI{1,3}\b")
@@ -19,7 +18,6 @@ _SENTENCE_END = re.compile(r"[.!?。！？؟।](?=\s|$)|[。！？]")
 _FRACTION = re.compile(r"\d\s*/\s*\d|%|٪|½|⅓|¼")
 _WORD = re.compile(r"[^\W\d_]+")
 _COMMAND = re.compile(r"\\[a-zA-Z]+")
-_LEAST_CHOICES = 3
 _LONGEST_TOLD = 700
 
 #: Where a difficulty may change along a quantity: a feature `quantity>step` is 1 beyond the step.
@@ -51,14 +49,14 @@ _FORMULA_STEPS: Mapping[str, Sequence[float]] = {
 
 def _compute(conversation: Conversation) -> tuple[float, ...]:
     text = conversation.sample
-    found = list(_CHOICE.finditer(text))
+    found = conversation.choices
     choice: Mapping[str, float] = {}
     told: Mapping[str, float] = {}
     traced: Mapping[str, float] = {}
     formula: Mapping[str, float] = {}
-    if len(found) >= _LEAST_CHOICES:
+    if found:
         choice = _choice_quantities(text, found)
-    elif "assert " in text or ">>>" in text:
+    elif conversation.is_traced:
         traced = {
             "traced": len(text),
             "traced_lines": text.count("\n"),
@@ -83,7 +81,7 @@ def _compute(conversation: Conversation) -> tuple[float, ...]:
 
 
 def _flags(text: str, choices: Sequence[re.Match[str]]) -> tuple[float, ...]:
-    if len(choices) < _LEAST_CHOICES:
+    if not choices:
         return (0.0,) * 4
     stem = text[: choices[0].start()]
     numeric = sum(_NUMBER.search(choice.group(1)) is not None for choice in choices)
@@ -151,4 +149,5 @@ FAMILY = Family(
         *_step_names(_FORMULA_STEPS),
     ),
     _compute,
+    weighs_apart=False,
 )
