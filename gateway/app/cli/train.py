@@ -28,9 +28,13 @@ def train(
     """Train a classifier; the same data give the same file."""
     _refuse_empty(data)
     with _training_extra(), Console(stderr=True).status("reading, fitting, calibrating"):
+        from gateway.routing.training.examples import DataError
         from gateway.routing.training.recipe import train as fit_classifier
 
-        report = fit_classifier(data, output)
+        try:
+            report = fit_classifier(data, output)
+        except (DataError, OSError) as error:
+            refuse(str(error), 1)
     typer.echo(
         f"{report.outcomes:,} outcomes and {report.prompts:,} of our own prompts gave "
         f"{report.vocabulary:,} n-grams, {report.size_bytes:,} bytes: "
@@ -49,10 +53,11 @@ def evaluate(
     _refuse_empty(data)
     with _training_extra(), Console(stderr=True).status("scoring"):
         from gateway.routing.training.evaluate import evaluate as measure
+        from gateway.routing.training.examples import DataError
 
         try:
             rows = measure(load_scorer(classifier), data, split)
-        except (ArtefactMismatch, OSError) as error:
+        except (ArtefactMismatch, DataError, OSError) as error:
             refuse(str(error), 1)
     table = Table(
         "source", "router", "prompts", "APGR", "95%", "CPT(50%)", "CPT(80%)", "AUROC", "ECE"

@@ -29,6 +29,9 @@ def data(tmp_path: Path) -> Path:
                 "benchmark": "made",
                 "split": "dev" if number % 4 > 1 else "train",
                 "prompt": f"A {'thorny' if is_hard else 'plain'} question {number} on {topic}.",
+                "small_model": "small",
+                "large_model": "large",
+                "group": str(number),
                 "small_score": 0.0 if is_hard else 1.0,
                 "large_score": 1.0,
             }
