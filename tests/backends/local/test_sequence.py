@@ -1,0 +1,107 @@
+"""Tokens into text: a real tokenizer, and logits that leave the sampler no choice."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from gateway.backends.local.load import LoadedModel
+from gateway.backends.local.params import SamplingParams
+from gateway.backends.local.sequence import Answering
+from gateway.backends.local.tokens import ChatTokenizer
+
+END = 2
+VOCABULARY = 49152
+
+
+@pytest.fixture(scope="module")
+def model(model_folder: Path) -> LoadedModel:
+    """All that an answer needs of a model; no network is run here."""
+    tokenizer = ChatTokenizer.of_folder(model_folder)
+    assert tokenizer is not None
+    return LoadedModel(None, tokenizer, 8192, frozenset({END}), {}, "fp_none")
+
+
+def tokens_of(model: LoadedModel, text: str) -> list[int]:
+    """The tokens of a text, found in a prompt that ends in it."""
+    around = [model.tokenizer.encode([{"role": "user", "content": c}]) for c in (text, "")]
+    start = next(n for n, (a, b) in enumerate(zip(*around, strict=False)) if a != b)
+    return around[0][start : len(around[0]) - (len(around[1]) - start)]
+
+
+def said(answer: Answering, tokens: list[int]) -> list[str]:
+    """What each token lets be shown."""
+    pieces = []
+    for token in tokens:
+        logits = torch.zeros(VOCABULARY)
+        logits[token] = 1
+        pieces.append(answer.accept(logits))
+    return pieces
+
+
+def answering(model: LoadedModel, *stop: str, max_tokens: int = 99) -> Answering:
+    return Answering(model, [1], SamplingParams(temperature=0, stop=stop), max_tokens)
+
+
+def test_a_character_of_several_tokens_comes_whole(model: LoadedModel) -> None:
+    tokens = tokens_of(model, "🦄!")
+    assert len(tokens) > 2
+    pieces = said(answering(model), tokens)
+    assert pieces == [*[""] * (len(tokens) - 2), "🦄", "!"]
+
+
+@pytest.mark.parametrize(
+    "text", ["naïve café", "中国的首都是北京。", "👩🏽‍🚀 a", "two  spaces\n\nb"]
+)
+def test_the_pieces_are_the_text(model: LoadedModel, text: str) -> None:
+    pieces = said(answering(model), tokens_of(model, text))
+    assert "".join(pieces) == text
+
+
+def test_bytes_that_are_no_character_are_held_back_for_four_tokens(model: LoadedModel) -> None:
+    broken = tokens_of(model, "🦄")[0]
+    answer = answering(model)
+    pieces = said(answer, [broken] * 8)
+    assert [bool(piece) for piece in pieces] == [False, False, False, True] * 2
+    assert set("".join(pieces)) == {"\ufffd"}
+    assert said(answer, tokens_of(model, "on")) == ["on"]
+
+
+def test_an_unfinished_character_is_shown_at_the_end(model: LoadedModel) -> None:
+    broken = tokens_of(model, "🦄")[0]
+    answer = answering(model)
+    assert said(answer, [broken, END]) == ["", "\ufffd"]
+    assert answer.finish_reason == "stop"
+
+
+def test_the_end_token_is_not_counted(model: LoadedModel) -> None:
+    answer = answering(model)
+    said(answer, [*tokens_of(model, "Paris"), END])
+    assert (answer.finish_reason, answer.completion_tokens) == ("stop", 1)
+
+
+def test_the_end_token_may_come_at_the_limit(model: LoadedModel) -> None:
+    tokens = tokens_of(model, "one two three")
+    answer = answering(model, max_tokens=len(tokens))
+    said(answer, tokens)
+    assert (answer.finish_reason, answer.completion_tokens) == ("length", len(tokens))
+
+
+def test_what_a_stop_string_held_back_comes_with_the_end(model: LoadedModel) -> None:
+    tokens = tokens_of(model, "one two three")
+    answer = answering(model, " three four")
+    assert said(answer, [*tokens, END]) == ["one", " two", "", " three"]
+    assert answer.finish_reason == "stop"
+
+
+def test_what_a_stop_string_held_back_comes_with_the_limit(model: LoadedModel) -> None:
+    tokens = tokens_of(model, "one two three")
+    answer = answering(model, " three four", max_tokens=3)
+    assert said(answer, tokens) == ["one", " two", " three"]
+    assert answer.finish_reason == "length"
+
+
+def test_a_stop_string_in_the_middle_of_a_token(model: LoadedModel) -> None:
+    answer = answering(model, "o th")
+    assert "".join(said(answer, tokens_of(model, "one two three"))) == "one tw"
+    assert answer.finish_reason == "stop"
