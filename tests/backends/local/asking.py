@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -63,10 +64,15 @@ def pieces_of(chunks: list[Chunk]) -> list[str]:
 
 async def until_ready(backend: LocalBackend) -> None:
     """Wait until the engine has loaded its model."""
+    await until(lambda: backend.not_ready() is None)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what an engine's process does."""
     deadline_s = time.monotonic() + READY_WITHIN_S
-    while (reason := backend.not_ready()) is not None:
-        assert time.monotonic() < deadline_s, reason
-        await asyncio.sleep(0.05)
+    while not condition():
+        assert time.monotonic() < deadline_s
+        await asyncio.sleep(0.02)
 
 
 def client_of(backend: LocalBackend) -> EngineClient:
@@ -80,9 +86,9 @@ async def load_of(backend: LocalBackend) -> tuple[int, int]:
     return status["active"], status["waiting"]
 
 
-async def until_idle(backend: LocalBackend, within_s: float) -> None:
-    """Wait until the engine has nothing to do."""
+async def until_load(backend: LocalBackend, load: tuple[int, int], within_s: float = 5) -> None:
+    """Wait until so many answers are in progress and waiting."""
     deadline_s = time.monotonic() + within_s
-    while (load := await load_of(backend)) != (0, 0):
-        assert time.monotonic() < deadline_s, load
-        await asyncio.sleep(0.02)
+    while (now := await load_of(backend)) != load:
+        assert time.monotonic() < deadline_s, now
+        await asyncio.sleep(0.005)

@@ -18,8 +18,8 @@ from tests.backends.local.asking import (
     SMALL,
     answer_of,
     chat,
-    load_of,
-    until_idle,
+    until,
+    until_load,
     until_ready,
 )
 
@@ -78,8 +78,7 @@ async def test_a_full_queue(tiny: LocalBackend) -> None:
         first = await stack.enter_async_context(aclosing(tiny.call(LONG, SMALL, CALLER)))
         await anext(first)
         waiting = asyncio.create_task(answer_of(tiny, chat("Hello", max_tokens=2)))
-        while await load_of(tiny) != (1, 1):
-            assert not waiting.done()
+        await until_load(tiny, (1, 1))
         with pytest.raises(EngineUnavailable, match="queue is full") as refused:
             await answer_of(tiny, chat("Hello"))
     assert refused.value.status == 503
@@ -87,19 +86,17 @@ async def test_a_full_queue(tiny: LocalBackend) -> None:
     assert refused.value.retryable
     # The place of the one that left goes to the one that waited.
     assert (await waiting).payload["usage"]["completion_tokens"] == 2
-    await until_idle(tiny, within_s=2)
+    await until_load(tiny, (0, 0))
 
 
 async def test_one_that_leaves_the_queue_frees_its_place(tiny: LocalBackend) -> None:
     async with aclosing(tiny.call(LONG, SMALL, CALLER)) as first:
         await anext(first)
         waiting = asyncio.create_task(answer_of(tiny, chat("Hello")))
-        while await load_of(tiny) != (1, 1):
-            assert not waiting.done()
+        await until_load(tiny, (1, 1))
         waiting.cancel()
-        while await load_of(tiny) != (1, 0):
-            pass
-    await until_idle(tiny, within_s=2)
+        await until_load(tiny, (1, 0))
+    await until_load(tiny, (0, 0))
 
 
 async def test_a_killed_engine_comes_back(tiny: LocalBackend) -> None:
@@ -129,9 +126,8 @@ async def test_a_model_that_can_not_be_loaded(tiny_folder: Path, tmp_path: Path)
     backend = LocalBackend(str(broken), models_dir=tmp_path)
     await backend.start()
     try:
-        while "can't be loaded" not in (reason := str(backend.not_ready())):
-            await asyncio.sleep(0.05)
-        assert "broken" in reason
+        await until(lambda: "can't be loaded" in str(backend.not_ready()))
+        assert "broken" in str(backend.not_ready())
         with pytest.raises(EngineUnavailable, match="can't be loaded"):
             await answer_of(backend, chat("Hello"))
     finally:
@@ -145,8 +141,9 @@ async def test_stopping_leaves_nothing_behind(tiny_folder: Path, tmp_path: Path)
     assert process is not None
     socket_path = process.socket_path
     assert socket_path.parent.stat().st_mode & 0o077 == 0
-    while (pid := process.pid) is None:
-        await asyncio.sleep(0.01)
+    await until(lambda: process.pid is not None)
+    pid = process.pid
+    assert pid is not None
     await backend.stop()
     assert process.pid is None
     assert not socket_path.parent.exists()

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -76,7 +75,7 @@ def test_text_parts_are_lines(counter: TokenCounter) -> None:
 
 
 def test_a_lone_surrogate_is_counted(counter: TokenCounter) -> None:
-    agree(counter, [{"role": "user", "content": orjson.loads(b'"x"') + "\ud800y"}])
+    agree(counter, [{"role": "user", "content": "x\ud800y"}])
 
 
 @pytest.mark.parametrize(
