@@ -212,6 +212,7 @@ def _new_entry(
         client_request_id=caller.client_request_id,
         score=decision.score,
         threshold=decision.threshold,
+        policy=decision.policy,
         propensity=decision.propensity,
         overhead_ms=overhead_ms,
         tags=caller.tags,

@@ -86,8 +86,36 @@ ledger = sa.Table(
     sa.Column("overhead_ms", sa.Double, nullable=False),
     sa.Column("tags", sa.Text, nullable=False),
     sa.Column("client_request_id", sa.Text),
+    sa.Column("policy", sa.Text),
+    sa.Column("confidence", sa.Double),
+    sa.Column("shadow_version", sa.Text),
+    sa.Column("shadow_score", sa.Double),
     sa.PrimaryKeyConstraint("request_id", "attempt", name="ledger_pkey"),
     sa.Index("ledger_ts", "ts"),
+)
+
+#: What users said of answers: `score` 0 (useless) to 1 (right). The newest of a request counts.
+feedback = sa.Table(
+    "feedback",
+    metadata,
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("ts", UtcTimestamp, nullable=False),
+    sa.Column("score", sa.Double, nullable=False),
+    sa.Column("comment", sa.Text),
+    sa.Column("key_id", sa.Text),
+    sa.PrimaryKeyConstraint("request_id", "ts", name="feedback_pkey"),
+    sa.Index("feedback_ts", "ts"),
+)
+
+#: The messages of requests as JSON text, only where the configuration asks for them.
+conversations = sa.Table(
+    "conversations",
+    metadata,
+    sa.Column("request_id", sa.Text, nullable=False),
+    sa.Column("ts", UtcTimestamp, nullable=False),
+    sa.Column("messages", sa.Text, nullable=False),
+    sa.PrimaryKeyConstraint("request_id", name="conversations_pkey"),
+    sa.Index("conversations_ts", "ts"),
 )
 
 #: Totals of a UTC day, which outlive the rows. An empty text stands for null. Costs are kept in

@@ -23,16 +23,18 @@ _TEXT_BYTES = {
     "endpoint": 32,
     "model_requested": 80,
     "deployment": 128,
-    "model_served": 96,
+    "model_served": 80,
     "tier": 8,
-    "reason": 32,
-    "router_version": 32,
+    "reason": 24,
+    "router_version": 20,
     "outcome": 16,
     "usage_source": 12,
     "cost_source": 12,
-    "price_id": 80,
+    "price_id": 72,
     "energy_source": 16,
     "client_request_id": 48,
+    "policy": 32,
+    "shadow_version": 20,
 }
 _TAGS_BYTES = 160
 
@@ -80,6 +82,10 @@ def row_of(entry: LedgerEntry) -> dict[str, Any]:
         "overhead_ms": entry.overhead_ms,
         "tags": _tags_text(entry.tags),
         "client_request_id": entry.client_request_id,
+        "policy": entry.policy,
+        "confidence": entry.confidence,
+        "shadow_version": entry.shadow_version,
+        "shadow_score": entry.shadow_score,
     }
     for name, limit in _TEXT_BYTES.items():
         if row[name] is not None:

@@ -18,7 +18,9 @@ class LedgerEntry:
     """What the ledger keeps of one attempt. No prompt text, no key: `key_id` is a digest.
 
     `ts` is when the request arrived (UTC). `latency_ms` runs from the call to its end, `ttft_ms`
-    to its first item, `overhead_ms` is the gateway's own time before the call.
+    to its first item, `overhead_ms` is the gateway's own time before the call. `confidence` (0..1)
+    is how sure a small model was of its first tokens, where a cascade watched it. `shadow_score` is
+    what the router `shadow_version` would have said; it decided nothing.
     """
 
     request_id: str
@@ -37,7 +39,11 @@ class LedgerEntry:
     model_served: str | None = None
     score: float | None = None
     threshold: float | None = None
+    policy: str | None = None
     propensity: float = 1.0
+    confidence: float | None = None
+    shadow_version: str | None = None
+    shadow_score: float | None = None
     outcome: Outcome = "cancelled"
     status: int = 0
     usage: Usage | None = None

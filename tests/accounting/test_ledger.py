@@ -47,6 +47,10 @@ def test_a_row_comes_back_as_the_design_lists_it(ledger_url: str) -> None:
         score=0.25,
         threshold=0.5,
         propensity=0.9,
+        policy="cheap",
+        confidence=0.75,
+        shadow_version="c2",
+        shadow_score=0.5,
         stream=True,
         usage=Usage(10, 20, 4, 3),
         energy_wh=0.125,
@@ -92,6 +96,10 @@ def test_a_row_comes_back_as_the_design_lists_it(ledger_url: str) -> None:
         "overhead_ms": 0.5,
         "tags": {"team": "søk", 'odd "key"': "a=b,c"},
         "client_request_id": "theirs",
+        "policy": "cheap",
+        "confidence": 0.75,
+        "shadow_version": "c2",
+        "shadow_score": 0.5,
     }
     assert tuple(row) == COLUMNS
     assert {type(name) for name in row} == {str}  # what JSON encoders insist on
@@ -289,11 +297,12 @@ def test_the_largest_row_stays_under_a_kilobyte(tmp_path: Path) -> None:
     long = "é" * 1000
     names = ("session", "endpoint", "model_requested", "deployment", "model_served", "tier")
     more = ("reason", "router_version", "key_id", "client_request_id", "energy_source")
-    changes = dict.fromkeys(names + more, long)
+    late = ("policy", "shadow_version")
+    changes = dict.fromkeys(names + more + late, long)
     cost = Cost(Decimal("8999999.999999999999"), "computed", long)
-    numbers = dict.fromkeys(
-        ("score", "threshold", "energy_wh", "latency_ms", "ttft_ms", "overhead_ms"), 0.1
-    )
+    scores = ("score", "threshold", "confidence", "shadow_score", "propensity")
+    times = ("latency_ms", "ttft_ms", "overhead_ms")
+    numbers = dict.fromkeys((*scores, *times, "energy_wh"), 0.1)
     tags = {f"key{i}": long[:20] for i in range(100)}
     usage = Usage(2**31, 2**31, 2**31, 2**31, "estimated")
     rows = [
