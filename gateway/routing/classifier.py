@@ -1,8 +1,13 @@
-"""The difficulty score: an additive model over features and n-grams, calibrated.
+"""The difficulty score: a sum over features, n-grams and, for exams, trees; then calibrated.
 
-log-odds = bias + Σ weight × (value - mean) / scale + Σ weight / √(n + 4) over the n known n-grams,
-then a linear calibration (Platt 1999). Being additive, it explains itself exactly: what each part
-adds to the log-odds is its contribution.
+Two heads share one look at the conversation. The chat head was fitted to our own labelled prompts
+and to outcomes of model pairs, the exam head to outcomes alone. By the form of the question
+(`conversation.FORMS`) they are mixed:
+
+    log-odds = a chat + b exam + c,    exam = linear part + forest
+
+Everything but the forest is linear, so each form has one merged set of weights; the forest
+explains itself exactly too. What each part adds to the log-odds is its contribution.
 """
 
 from __future__ import annotations
@@ -11,6 +16,7 @@ import gzip
 import hashlib
 import json
 import math
+from array import array
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,11 +25,14 @@ from pathlib import Path
 from typing import Any
 
 from gateway.core.decision import Contribution
-from gateway.routing.conversation import Conversation
+from gateway.routing.conversation import FORMS, Conversation, Form
+from gateway.routing.domain import Domain
+from gateway.routing.exam import quantities
+from gateway.routing.exam.forest import Forest
 from gateway.routing.features import feature_names, feature_values, feature_versions
 from gateway.routing.ngrams import ngram_share, ngrams_of
 
-FORMAT = 1
+FORMAT = 2
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -45,56 +54,86 @@ class OperatingPoint:
     large_share: float
 
 
+@dataclass(slots=True, frozen=True)
+class Assessment:
+    """A score (0..1), the question's form, and why the score can't be relied on, if so."""
+
+    score: float
+    form: Form
+    foreign: str | None = None
+
+
 class Scorer:
     """Scores conversations. `version` is the digest of the file that it was loaded from."""
 
     def __init__(self, artefact: Mapping[str, Any], version: str) -> None:
-        """`artefact` as `training.artefact` writes it. Raises ArtefactMismatch."""
+        """`artefact` as `training.recipe` writes it. Raises ArtefactMismatch."""
+        _check(artefact)
         self.version = version
         self._names = feature_names()
-        weights = _checked_weights(artefact)
-        slope, intercept = artefact["calibration"]
-        self._vocabulary: dict[str, float] = {
-            gram: weight * slope for gram, weight in artefact["vocabulary"].items()
-        }
-        self._feature_weights = [
-            _Weight(slope * weight / scale, mean)
-            for weight, mean, scale in (weights.get(name, (0.0, 0.0, 1.0)) for name in self._names)
-        ]
-        self._bias = slope * artefact["bias"] + intercept
-        self._bias_at_zero = self._bias - sum(w.slope * w.mean for w in self._feature_weights)
-        self._slopes = [weight.slope for weight in self._feature_weights]
+        self._forest = Forest.of(artefact["forest"])
+        self._domain = Domain.of(artefact["domain"])
+        vocabulary: Mapping[str, Sequence[float]] = artefact["vocabulary"]
+        self._vocabulary = {gram: place for place, gram in enumerate(vocabulary)}
+        self._forms = {form: _form_weights(artefact, form, self._names) for form in FORMS}
         self.operating_points = [OperatingPoint(*point) for point in artefact["operating_points"]]
 
     def score(self, messages: Messages) -> float:
         """The probability (0..1) that the small tier's answer falls short of the large tier's."""
+        return self.assess(messages).score
+
+    def assess(self, messages: Messages) -> Assessment:
+        """The score, with the reasons not to trust it."""
         conversation = Conversation(messages)
-        values = feature_values(conversation)
-        logit = self._bias_at_zero + sum(map(float.__mul__, self._slopes, values))
-        known = [w for gram in ngrams_of(conversation) if (w := self._vocabulary.get(gram))]
-        if known:
-            logit += sum(known) * ngram_share(len(known))
-        return _logistic(logit)
+        form = conversation.form
+        weights = self._forms[form]
+        grams = ngrams_of(conversation)
+        known = self._known(grams)
+        logit = weights.bias_at_zero
+        logit += sum(map(float.__mul__, weights.slopes, feature_values(conversation)))
+        logit += sum(map(weights.grams.__getitem__, known)) * ngram_share(len(known))
+        if weights.forest:
+            logit += weights.forest * self._forest.value(quantities.quantities_of(conversation))
+        foreign = self._domain.foreign(conversation, len(grams), len(known))
+        return Assessment(_logistic(logit), form, foreign)
 
     def contributions(self, messages: Messages) -> tuple[Contribution, ...]:
-        """What each feature and n-gram added to the log-odds, the largest effect first.
+        """What each feature, n-gram and quantity added to the log-odds, the largest effect first.
 
         The effects and the bias (given as the feature `bias`) add up to the score's log-odds.
         """
         conversation = Conversation(messages)
+        weights = self._forms[conversation.form]
+        bias = weights.bias_at_zero + sum(map(float.__mul__, weights.slopes, weights.means))
         parts = [
-            Contribution(name, value, weight.slope * (value - weight.mean))
-            for name, value, weight in zip(
-                self._names, feature_values(conversation), self._feature_weights, strict=True
+            Contribution(name, value, slope * (value - mean))
+            for name, value, slope, mean in zip(
+                self._names,
+                feature_values(conversation),
+                weights.slopes,
+                weights.means,
+                strict=True,
             )
         ]
-        known = [gram for gram in ngrams_of(conversation) if self._vocabulary.get(gram)]
-        share = ngram_share(len(known))
+        grams = [gram for gram in ngrams_of(conversation) if gram in self._vocabulary]
+        share = ngram_share(len(grams))
         parts += [
-            Contribution(f"text: {gram.replace('_', ' ')}", share, share * self._vocabulary[gram])
-            for gram in known
+            Contribution(
+                f"text: {gram.replace('_', ' ')}",
+                share,
+                share * weights.grams[self._vocabulary[gram]],
+            )
+            for gram in grams
         ]
-        parts.append(Contribution("bias", 1.0, self._bias))
+        if weights.forest:
+            found = quantities.quantities_of(conversation)
+            base, effects = self._forest.effects(found)
+            bias += weights.forest * base
+            parts += [
+                Contribution(f"exam: {name.replace('_', ' ')}", value, weights.forest * effect)
+                for value, (name, effect) in zip(found, effects.items(), strict=True)
+            ]
+        parts.append(Contribution("bias", 1.0, bias))
         return tuple(
             sorted((part for part in parts if part.effect), key=lambda part: -abs(part.effect))
         )
@@ -111,11 +150,39 @@ class Scorer:
         position = bisect_left([-point.large_share for point in points], -wanted)
         return points[min(position, len(points) - 1)].threshold
 
+    def _known(self, grams: Sequence[str]) -> list[int]:
+        places = map(self._vocabulary.get, grams)
+        return [place for place in places if place is not None]
+
 
 @dataclass(slots=True, frozen=True)
-class _Weight:
-    slope: float
-    mean: float
+class _FormWeights:
+    """The merged weights of one form of question; `bias_at_zero` is that of all-zero values."""
+
+    bias_at_zero: float
+    slopes: Sequence[float]
+    means: Sequence[float]
+    grams: Sequence[float]
+    forest: float
+
+
+def _form_weights(artefact: Mapping[str, Any], form: Form, names: Sequence[str]) -> _FormWeights:
+    chat, exam, intercept = artefact["forms"][form]
+    features: Mapping[str, Sequence[float]] = artefact["features"]
+    bias_chat, bias_exam = artefact["bias"]
+    slopes, means = [], []
+    for name in names:
+        mean, scale, chat_weight, exam_weight = features.get(name, (0.0, 1.0, 0.0, 0.0))
+        slopes.append((chat * chat_weight + exam * exam_weight) / scale)
+        means.append(float(mean))
+    bias = chat * bias_chat + exam * bias_exam + intercept
+    return _FormWeights(
+        bias_at_zero=bias - sum(map(float.__mul__, slopes, means)),
+        slopes=slopes,
+        means=means,
+        grams=array("d", (chat * c + exam * e for c, e in artefact["vocabulary"].values())),
+        forest=float(exam),
+    )
 
 
 def load_scorer(path: Path | None = None) -> Scorer:
@@ -123,6 +190,12 @@ def load_scorer(path: Path | None = None) -> Scorer:
 
     Raises ArtefactMismatch, or OSError where the file can't be read.
     """
+    artefact, version = load_artefact(path)
+    return Scorer(artefact, version)
+
+
+def load_artefact(path: Path | None = None) -> tuple[Mapping[str, Any], str]:
+    """The parsed file and its version. Raises as `load_scorer` does."""
     if path is None:
         shipped = resources.files("gateway.routing").joinpath("weights", "router.json.gz")
         packed = shipped.read_bytes()
@@ -133,26 +206,23 @@ def load_scorer(path: Path | None = None) -> Scorer:
         artefact = json.loads(content)
     except (OSError, EOFError, ValueError) as error:
         raise ArtefactMismatch(f"{path} is not a classifier's file: {error}") from error
-    version = f"r{FORMAT}-{hashlib.sha256(content).hexdigest()[:10]}"
-    return Scorer(artefact, version)
+    return artefact, f"r{FORMAT}-{hashlib.sha256(content).hexdigest()[:10]}"
 
 
-def _checked_weights(artefact: Mapping[str, Any]) -> Mapping[str, tuple[float, float, float]]:
-    """Weight, mean and scale by feature, once they are known to fit."""
+def _check(artefact: Mapping[str, Any]) -> None:
     if not isinstance(artefact, Mapping) or artefact.get("format") != FORMAT:
         raise ArtefactMismatch("the classifier's file has another format: train it again")
-    current = feature_versions()
-    for family, version in artefact["families"].items():
+    trained = {**artefact["families"], "quantities": artefact["forest"]["version"]}
+    current = {**feature_versions(), "quantities": quantities.VERSION}
+    for family, version in trained.items():
         if current.get(family) != version:
             raise ArtefactMismatch(
                 f"the classifier was trained with version {version} of the features '{family}', "
                 f"here is version {current.get(family)}: train it again with `slm-gateway train`"
             )
-    weights: Mapping[str, tuple[float, float, float]] = artefact["features"]
-    unknown = sorted(weights.keys() - set(feature_names()))
-    if unknown:
+    unknown = sorted(artefact["features"].keys() - set(feature_names()))
+    if unknown or tuple(artefact["forest"]["names"]) != quantities.NAMES:
         raise ArtefactMismatch(f"the classifier knows features that are gone: {unknown}")
-    return weights
 
 
 def _logistic(logit: float) -> float:

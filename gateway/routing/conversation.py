@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from gateway.routing.folding import fold, words_of
 from gateway.routing.lexicon import concepts_in
@@ -25,7 +25,20 @@ _QUOTED = re.compile(
 )
 _CHOICE = re.compile(r"^\(?[A-J][.):]\s*(.*)$", re.MULTILINE)
 _LEAST_CHOICES = 3
+_FORMULA = re.compile(r"\\[a-zA-Z]{2,}|\$[^$\n]{1,200}\$")
+_NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
+_SENTENCE_END = re.compile(r"[.!?](?=\s|$)|[。！？؟।]")
+_QUESTION_MARKS = ("?", "？", "؟")
+_TASKS_ON_A_TEXT = ("rewrite", "translate", "extract", "greeting", "thanks")
+_LONGEST_LAST_SENTENCE = 150
+_LONGEST_PROBLEM = 1500
+_LONGEST_TOLD = 700
 _PARAGRAPH = re.compile(r"\n\s*\n|[:：]\s*\n")
+
+#: What a question looks like: an exam's forms have one right answer, whose difficulty shows in
+#: length, numbers and format; a chat's does not.
+Form = Literal["chat", "choice", "traced", "problem"]
+FORMS: tuple[Form, ...] = ("chat", "choice", "traced", "problem")
 
 
 @dataclass(slots=True, frozen=True)
@@ -106,6 +119,32 @@ class Conversation:
     def is_exam(self) -> bool:
         """Whether the question has the form of an exam: its features weigh apart from a chat's."""
         return bool(self.choices) or self.is_traced
+
+    @cached_property
+    def form(self) -> Form:
+        """What the question looks like; within a conversation it is always a chat."""
+        if any(turn.role == "assistant" for turn in self.turns):
+            return "chat"
+        if self.choices:
+            return "choice"
+        if self.is_traced:
+            return "traced"
+        return "problem" if self._is_problem() else "chat"
+
+    def _is_problem(self) -> bool:
+        """Whether the question has a formula, or tells a story with numbers and asks for one."""
+        text = self.question.strip()
+        if len(text) > _LONGEST_PROBLEM:
+            return False
+        if _FORMULA.search(text) is not None:
+            return True
+        if len(text) > _LONGEST_TOLD or "\n" in text:
+            return False
+        numbers = len(_NUMBER.findall(text))
+        sentences = len(_SENTENCE_END.findall(text))
+        asks = any(mark in text[-_LONGEST_LAST_SENTENCE:] for mark in _QUESTION_MARKS)
+        is_told = numbers >= 3 or (numbers >= 2 and sentences >= 2)
+        return asks and is_told and not any(self.concepts.get(task) for task in _TASKS_ON_A_TEXT)
 
     @cached_property
     def concepts(self) -> Mapping[str, int]:

@@ -135,6 +135,40 @@ def test_a_feature_that_was_not_trained_weighs_nothing(tmp_path: Path) -> None:
     assert all(part.feature == "bias" or part.feature.startswith("text:") for part in parts)
 
 
+def test_a_forest_over_other_quantities_is_refused(tmp_path: Path) -> None:
+    path = changed(tmp_path, lambda artefact: artefact["forest"].update(version=99))
+    with pytest.raises(ArtefactMismatch, match="quantities"):
+        load_scorer(path)
+
+
+MULTIPLE_CHOICE = """Which enzyme unwinds DNA?
+A. Helicase
+B. Ligase, which joins fragments
+C. Primase
+D. Gyrase, under ATP hydrolysis
+Answer:"""
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        (MULTIPLE_CHOICE, "choice"),
+        ("def f(x):\n    return x * 2\nassert f(3) == ??", "traced"),
+        ("Ann has 3 pens and buys 4 more. How many pens does she have?", "problem"),
+        (r"Find all $x$ with $\sqrt{x} = 5$.", "problem"),
+        ("Please translate: at 3 pm we meet 4 people. Is it right?", "chat"),
+        ("How are you?", "chat"),
+    ],
+)
+def test_effects_add_up_to_the_score_in_every_form(text: str, form: str) -> None:
+    messages = [{"role": "user", "content": text}]
+    assessment = SCORER.assess(messages)
+    assert assessment.form == form
+    log_odds = math.log(assessment.score / (1 - assessment.score))
+    effects = sum(part.effect for part in SCORER.contributions(messages))
+    assert effects == pytest.approx(log_odds, abs=1e-9)
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x"
     path.write_bytes(b"not a classifier")
@@ -144,9 +178,9 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 
 def test_the_version_follows_the_content(tmp_path: Path) -> None:
     same = load_scorer(changed(tmp_path, lambda _: None))
-    other = load_scorer(changed(tmp_path, lambda artefact: artefact.update(bias=0.25)))
+    other = load_scorer(changed(tmp_path, lambda artefact: artefact.update(bias=[0.25, 0.0])))
     assert len({SCORER.version, other.version, same.version}) >= 2
-    assert SCORER.version.startswith("r1-")
+    assert SCORER.version.startswith("r2-")
 
 
 def test_thresholds_for_targets() -> None:

@@ -1,135 +1,310 @@
-"""Weights for features and vocabulary by logistic regression, then a calibration on dev."""
+"""Fits the two heads and the forest, then mixes them by the form of the question."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev
 
-from sklearn.feature_extraction import DictVectorizer
-from sklearn.linear_model import LogisticRegression
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, hstack, vstack
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
 
-from gateway.routing.conversation import Conversation
+from gateway.routing.conversation import FORMS, Conversation, Form
+from gateway.routing.exam.forest import LEAF, Forest, Tree
+from gateway.routing.exam.quantities import NAMES, quantities_of
 from gateway.routing.features import feature_names, feature_values
 from gateway.routing.ngrams import ngram_share, ngrams_of
 from gateway.routing.training.examples import Messages
 
+Vector = NDArray[np.float64]
+
+_SEED = 0
+
 
 @dataclass(slots=True, frozen=True)
 class Example:
-    """What a conversation looks like to the model, with its soft label and its weight."""
+    """What a conversation looks like to the model, with its soft label and its weight.
+
+    `gap` is what the large tier's answer was better by (-1 to 1); None where nobody has measured
+    it, as for prompts that were labelled by hand.
+    """
 
     values: Sequence[float]
     grams: Sequence[str]
+    quantities: Sequence[float]
+    form: Form
     label: float
     weight: float
+    gap: float | None = None
 
     @classmethod
-    def of(cls, messages: Messages, label: float, weight: float) -> Example:
+    def of(
+        cls, messages: Messages, label: float, weight: float, gap: float | None = None
+    ) -> Example:
         """`label` is the probability (0..1) that the small tier falls short."""
         conversation = Conversation(messages)
-        return cls(feature_values(conversation), ngrams_of(conversation), label, weight)
+        return cls(
+            feature_values(conversation),
+            ngrams_of(conversation),
+            quantities_of(conversation),
+            conversation.form,
+            label,
+            weight,
+            gap,
+        )
 
 
 @dataclass(slots=True, frozen=True)
 class Recipe:
-    """The choices of a training, made on the dev split.
+    """The choices of a training, made by cross-validation on train and dev.
 
-    `feature_strength` is the inverse of the features' regularisation, `gram_strength` that of the
-    n-grams relative to it; `vocabulary_size` n-grams are kept, each in `least_examples` or more.
+    The chat head is a logistic regression: `feature_strength` is the inverse of the features'
+    regularisation, `gram_strength` that of the n-grams relative to it. The exam head is a ridge
+    regression (`exam_penalty`, `exam_feature_scale` the features' share of it) beside `bags`
+    boosted forests of `rounds` trees, each on a part of the questions. `length_prior` makes
+    longer exam questions harder, as they are in every source: what was learnt of one source's
+    format may fail in another. A word problem counts `exam_share_in_problems` of the exam head
+    beside the whole chat head: people send such problems too. N-grams are kept that stand in
+    `least_outcomes` outcomes or `least_prompts` of our own prompts.
     """
 
     feature_strength: float = 0.02
     gram_strength: float = 6.0
-    vocabulary_size: int = 20_000
-    least_examples: int = 4
+    least_outcomes: int = 10
+    least_prompts: int = 3
+    exam_penalty: float = 4.0
+    exam_feature_scale: float = 0.02
+    exam_linear_share: float = 0.7
+    exam_share_in_problems: float = 0.7
+    length_prior: float = 0.3
+    bags: int = 5
+    rounds: int = 40
+
+
+@dataclass(slots=True, frozen=True)
+class Head:
+    """A linear model: a weight for each standardised feature and each n-gram, and a bias."""
+
+    features: Vector
+    grams: Mapping[str, float]
+    bias: float
 
 
 @dataclass(slots=True, frozen=True)
 class Fitted:
-    """An uncalibrated model: (weight, mean, scale) by feature, weight by n-gram, bias."""
+    """Both heads over the same standardised features and vocabulary, and the forest.
 
-    features: Mapping[str, tuple[float, float, float]]
-    vocabulary: Mapping[str, float]
-    bias: float
+    `forms` holds, by form, the weights of the chat and the exam head and an intercept.
+    """
 
-    def logit(self, example: Example) -> float:
-        """The log-odds before calibration."""
-        weights = map(self.features.__getitem__, feature_names())
-        logit = self.bias + sum(
-            weight * (value - mean) / scale
-            for value, (weight, mean, scale) in zip(example.values, weights, strict=True)
+    scaling: Sequence[tuple[float, float]]
+    chat: Head
+    exam: Head
+    forest: Forest
+    forms: Mapping[Form, tuple[float, float, float]]
+
+    def logits(self, example: Example) -> tuple[float, float]:
+        """What the chat head and the exam head (with its forest) say, uncalibrated."""
+        standard = [
+            (value - mean) / scale
+            for value, (mean, scale) in zip(example.values, self.scaling, strict=True)
+        ]
+        known = [gram for gram in example.grams if gram in self.chat.grams]
+        share = ngram_share(len(known))
+        chat, exam = (
+            head.bias
+            + float(np.dot(head.features, standard))
+            + share * sum(head.grams[gram] for gram in known)
+            for head in (self.chat, self.exam)
         )
-        known = [w for gram in example.grams if (w := self.vocabulary.get(gram))]
-        return logit + sum(known) * ngram_share(len(known))
+        return chat, exam + self.forest.value(example.quantities)
+
+    def score(self, example: Example) -> float:
+        """The calibrated score."""
+        chat, exam = self.logits(example)
+        a, b, c = self.forms[example.form]
+        return 1 / (1 + math.exp(-(a * chat + b * exam + c)))
 
 
-def fit(examples: Sequence[Example], recipe: Recipe) -> Fitted:
-    """Fit all weights together, keep the n-grams that matter, fit again on those alone."""
-    scaling = _scaling(examples)
-    vocabulary = _frequent(examples, recipe)
-    wide = _fit_once(examples, scaling, vocabulary, recipe)
-    strongest = sorted(wide.vocabulary, key=lambda gram: (-abs(wide.vocabulary[gram]), gram))
-    return _fit_once(examples, scaling, set(strongest[: recipe.vocabulary_size]), recipe)
-
-
-def calibrate(logits: Sequence[float], examples: Sequence[Example]) -> tuple[float, float]:
-    """Slope and intercept of the log-odds (Platt), by the examples' labels and weights."""
-    rows = [{"logit": logit} for logit in logits]
-    model, _ = _logistic(rows, examples, strength=1e4)
-    return float(model.coef_[0][0]), float(model.intercept_[0])
-
-
-def _scaling(examples: Sequence[Example]) -> list[tuple[float, float]]:
+def fit(examples: Sequence[Example], checked: Sequence[Example], recipe: Recipe) -> Fitted:
+    """Fit on `examples`; mix and calibrate on `checked`, which were not fitted."""
     columns = zip(*(example.values for example in examples), strict=True)
-    return [(fmean(column), pstdev(column) or 1.0) for column in columns]
+    scaling = [(fmean(column), pstdev(column) or 1.0) for column in columns]
+    vocabulary = _vocabulary(examples, recipe)
+    chat = _chat_head(examples, scaling, vocabulary, recipe)
+    measured = [example for example in examples if example.gap is not None]
+    if measured:
+        exam, forest = _exam_head(measured, scaling, vocabulary, recipe)
+    else:
+        exam = Head(np.zeros(len(scaling)), dict.fromkeys(vocabulary, 0.0), 0.0)
+        forest = Forest(NAMES, [])
+    unmixed = Fitted(scaling, chat, exam, forest, {})
+    return Fitted(scaling, chat, exam, forest, _mixed(unmixed, checked, recipe))
 
 
-def _frequent(examples: Sequence[Example], recipe: Recipe) -> set[str]:
-    counts = Counter(gram for example in examples for gram in example.grams)
-    return {gram for gram, count in counts.items() if count >= recipe.least_examples}
+def _vocabulary(examples: Sequence[Example], recipe: Recipe) -> list[str]:
+    outcomes = Counter(gram for e in examples if e.gap is not None for gram in e.grams)
+    prompts = Counter(gram for e in examples if e.gap is None for gram in e.grams)
+    kept = {gram for gram, count in outcomes.items() if count >= recipe.least_outcomes}
+    return sorted(kept | {gram for gram, count in prompts.items() if count >= recipe.least_prompts})
 
 
-def _fit_once(
+def _design(
+    examples: Sequence[Example], scaling: Sequence[tuple[float, float]], vocabulary: Sequence[str]
+) -> tuple[csr_matrix, csr_matrix]:
+    """Standardised features, and n-grams with the share that each has in its text."""
+    means, scales = np.array(scaling).T
+    features = csr_matrix((np.array([e.values for e in examples]) - means) / scales)
+    places = {gram: place for place, gram in enumerate(vocabulary)}
+    ends, columns, shares = [0], [], []
+    for example in examples:
+        known = [places[gram] for gram in example.grams if gram in places]
+        columns += known
+        shares += [ngram_share(len(known))] * len(known)
+        ends.append(len(columns))
+    shape = (len(examples), len(vocabulary))
+    return features, csr_matrix((shares, columns, ends), shape=shape)
+
+
+def _chat_head(
     examples: Sequence[Example],
     scaling: Sequence[tuple[float, float]],
-    vocabulary: set[str],
+    vocabulary: Sequence[str],
     recipe: Recipe,
-) -> Fitted:
-    names = feature_names()
-    rows = []
-    for example in examples:
-        known = [gram for gram in example.grams if gram in vocabulary]
-        share = recipe.gram_strength * ngram_share(len(known))
-        row = {f"gram:{gram}": share for gram in known}
-        for name, value, (mean, scale) in zip(names, example.values, scaling, strict=True):
-            row[name] = (value - mean) / scale
-        rows.append(row)
-    model, columns = _logistic(rows, examples, recipe.feature_strength)
-    weights = dict(zip(columns, map(float, model.coef_[0]), strict=True))
-    return Fitted(
-        features={
-            name: (weights[name], mean, scale)
-            for name, (mean, scale) in zip(names, scaling, strict=True)
-        },
-        vocabulary={
-            column.removeprefix("gram:"): weight * recipe.gram_strength
-            for column, weight in weights.items()
-            if column.startswith("gram:")
-        },
-        bias=float(model.intercept_[0]),
+) -> Head:
+    features, grams = _design(examples, scaling, vocabulary)
+    matrix = hstack([features, recipe.gram_strength * grams]).tocsr()
+    model = _logistic(matrix, examples, recipe.feature_strength)
+    weights = model.coef_[0]
+    size = len(scaling)
+    return Head(
+        weights[:size],
+        dict(zip(vocabulary, map(float, weights[size:] * recipe.gram_strength), strict=True)),
+        float(model.intercept_[0]),
     )
 
 
+def _exam_head(
+    measured: Sequence[Example],
+    scaling: Sequence[tuple[float, float]],
+    vocabulary: Sequence[str],
+    recipe: Recipe,
+) -> tuple[Head, Forest]:
+    """Linear part and forest, each standardised over the measured examples, then added."""
+    gaps = np.array([example.gap for example in measured])
+    features, grams = _design(measured, scaling, vocabulary)
+    rarity = _rarity(grams)
+    matrix = hstack([recipe.exam_feature_scale * features, grams.multiply(rarity)]).tocsr()
+    ridge = Ridge(alpha=recipe.exam_penalty, solver="sparse_cg", tol=1e-4)
+    ridge.fit(matrix, gaps)
+    size = len(scaling)
+    share = recipe.exam_linear_share / (float(np.std(ridge.predict(matrix))) or 1.0)
+    weights = ridge.coef_[:size] * recipe.exam_feature_scale * share
+    weights += _length_prior(scaling, measured, recipe)
+    linear = Head(
+        weights,
+        dict(zip(vocabulary, map(float, ridge.coef_[size:] * rarity * share), strict=True)),
+        float(ridge.intercept_) * share,
+    )
+    return linear, _forest([example.quantities for example in measured], gaps, recipe)
+
+
+def _rarity(grams: csr_matrix) -> Vector:
+    """Inverse document frequencies, 1 on (quadratic) average."""
+    counts = np.asarray((grams > 0).sum(axis=0)).ravel()
+    rarity: Vector = np.log((1 + grams.shape[0]) / (1 + counts)) + 1
+    return rarity / float(np.sqrt(np.mean(rarity**2)))
+
+
+def _length_prior(
+    scaling: Sequence[tuple[float, float]], measured: Sequence[Example], recipe: Recipe
+) -> Vector:
+    """The same rise for all: the feature counts apart in exams, in one of two places."""
+    names = feature_names()
+    places = [names.index(name) for name in ("length.log_characters", "exam.length.log_characters")]
+    spread = pstdev([sum(example.values[place] for place in places) for example in measured])
+    prior = np.zeros(len(scaling))
+    for place in places:
+        prior[place] = recipe.length_prior * scaling[place][1] / (spread or 1.0)
+    return prior
+
+
+def _forest(quantities: Sequence[Sequence[float]], gaps: Vector, recipe: Recipe) -> Forest:
+    table = np.array(quantities)
+    models = []
+    for bag in range(recipe.bags):
+        chosen = np.random.default_rng((_SEED, bag)).random(len(gaps)) < 0.7
+        model = HistGradientBoostingRegressor(
+            max_iter=recipe.rounds,
+            learning_rate=0.1,
+            max_leaf_nodes=12,
+            min_samples_leaf=30,
+            l2_regularization=1.0,
+            max_features=0.3,
+            early_stopping=False,
+            random_state=bag,
+        )
+        models.append(model.fit(table[chosen], gaps[chosen]))
+    spread = float(np.std(sum(model.predict(table) for model in models))) or 1.0
+    predictors = [one for model in models for (one,) in model._predictors]
+    return Forest(NAMES, [_tree(predictor.nodes, 1 / spread) for predictor in predictors])
+
+
+def _tree(nodes: NDArray[np.void], factor: float) -> Tree:
+    leaves = nodes["is_leaf"].astype(bool)
+    return Tree(
+        [LEAF if leaf else int(q) for q, leaf in zip(nodes["feature_idx"], leaves, strict=True)],
+        [
+            0.0 if leaf else _short(s)
+            for s, leaf in zip(nodes["num_threshold"], leaves, strict=True)
+        ],
+        [int(node) for node in nodes["left"]],
+        [int(node) for node in nodes["right"]],
+        [_short(value * factor) for value in nodes["value"]],
+    )
+
+
+def _short(number: float) -> float:
+    return float(f"{number:.6g}")
+
+
+def _mixed(
+    unmixed: Fitted, checked: Sequence[Example], recipe: Recipe
+) -> Mapping[Form, tuple[float, float, float]]:
+    """By form, how much of each head: a chat has no exam head, pure exams no chat head."""
+    heads: Mapping[Form, tuple[float, float]] = {
+        "chat": (1.0, 0.0),
+        "choice": (0.0, 1.0),
+        "traced": (0.0, 1.0),
+        "problem": (1.0, recipe.exam_share_in_problems),
+    }
+    forms: dict[Form, tuple[float, float, float]] = {}
+    for form in FORMS:
+        own = [example for example in checked if example.form == form]
+        forms[form] = _calibrated(unmixed, own or checked, heads[form])
+    return forms
+
+
+def _calibrated(
+    unmixed: Fitted, examples: Sequence[Example], shares: tuple[float, float]
+) -> tuple[float, float, float]:
+    """Weights of the heads and an intercept, by logistic regression of their sum (Platt 1999)."""
+    mixed = np.array([unmixed.logits(example) for example in examples]) @ np.array(shares)
+    model = _logistic(csr_matrix(mixed[:, np.newaxis]), examples, strength=100.0)
+    slope = float(model.coef_[0][0])
+    return slope * shares[0], slope * shares[1], float(model.intercept_[0])
+
+
 def _logistic(
-    rows: Sequence[Mapping[str, float]], examples: Sequence[Example], strength: float
-) -> tuple[LogisticRegression, Sequence[str]]:
+    matrix: csr_matrix, examples: Sequence[Example], strength: float
+) -> LogisticRegression:
     """A soft label is two rows: one of either class, weighted by the label."""
-    vectorizer = DictVectorizer()
-    matrix = vectorizer.fit_transform([*rows, *rows])
-    classes = [1] * len(rows) + [0] * len(rows)
+    classes = [1] * len(examples) + [0] * len(examples)
     weights = [e.weight * e.label for e in examples] + [e.weight * (1 - e.label) for e in examples]
     model = LogisticRegression(C=strength, max_iter=400, tol=1e-4)
-    model.fit(matrix, classes, sample_weight=weights)
-    return model, vectorizer.get_feature_names_out()
+    return model.fit(vstack([matrix, matrix]).tocsr(), classes, sample_weight=weights)

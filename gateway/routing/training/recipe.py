@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import math
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,30 +12,39 @@ from statistics import fmean
 from typing import Any
 
 from gateway.routing.classifier import FORMAT
-from gateway.routing.features import feature_versions
+from gateway.routing.conversation import Conversation
+from gateway.routing.domain import LEAST_GRAMS, script_of
+from gateway.routing.exam import quantities
+from gateway.routing.features import feature_names, feature_versions
 from gateway.routing.training.examples import (
     LabelledPrompt,
     Outcome,
     read_outcomes,
     read_prompts,
 )
-from gateway.routing.training.fit import Example, Fitted, Recipe, calibrate, fit
+from gateway.routing.training.fit import Example, Fitted, Recipe, fit
 
 #: The weight of all our own prompts together, as a share of that of all outcomes: chat is what
 #: people send most, exams are what there are outcomes for.
 PROMPT_SHARE = 1.0
 #: How much of an outcome's label is its own pair's result; the rest is that of all like pairs.
 OWN_PAIR = 0.5
+#: A script counts as learnt when so many prompts or outcomes are written in it.
+LEAST_IN_SCRIPT = 20
+#: The share of held-out prompts whose words may be called foreign.
+FOREIGN_SHARE = 0.01
+#: Characters beyond which a question is longer than nearly all that were learnt from; the work
+#: on it is bounded, so that only its ends were looked at.
+LONGEST_QUESTION = 60_000
 
 
 @dataclass(slots=True, frozen=True)
 class TrainingReport:
-    """What a training used and wrote; `calibration` is slope and intercept of the log-odds."""
+    """What a training used and wrote."""
 
     outcomes: int
     prompts: int
     vocabulary: int
-    calibration: tuple[float, float]
     size_bytes: int
 
 
@@ -58,20 +66,28 @@ def train(
     train_outcomes = [one for one in outcomes if one.split == "train"]
     train_prompts = [one for one in own if one.split == "train"]
     dev = [one for one in outcomes if one.split == "dev"]
-    checked = _examples(dev, [one for one in own if one.split == "heldout"])
-    fitted = fit(_examples(train_outcomes, train_prompts), recipe or Recipe())
-    logits = [fitted.logit(example) for example in checked]
-    slope, intercept = calibration = calibrate(logits, checked)
-    scores = [1 / (1 + math.exp(-(slope * logit + intercept))) for logit in logits]
-    points = _operating_points(dev, scores[: len(dev)], scores[len(dev) :] or scores)
+    heldout = [one for one in own if one.split == "heldout"]
+    checked = _examples(dev, heldout)
+    fitted = fit(_examples(train_outcomes, train_prompts), checked, recipe or Recipe())
+    scores = [fitted.score(example) for example in checked]
+    artefact = {
+        **_weights(fitted),
+        "domain": _domain([*train_outcomes, *train_prompts], fitted, heldout),
+        "operating_points": _operating_points(
+            dev, scores[: len(dev)], scores[len(dev) :] or scores
+        ),
+        "calibration": [
+            [round(score, 4), one.small_score, one.large_score]
+            for score, one in zip(scores, dev, strict=False)
+        ],
+    }
     output.parent.mkdir(parents=True, exist_ok=True)
-    packed = _packed(_artefact(fitted, calibration, points))
+    packed = _packed(artefact)
     output.write_bytes(packed)
     return TrainingReport(
         outcomes=len(train_outcomes),
         prompts=len(train_prompts),
-        vocabulary=len(fitted.vocabulary),
-        calibration=calibration,
+        vocabulary=len(fitted.chat.grams),
         size_bytes=len(packed),
     )
 
@@ -86,7 +102,10 @@ def _examples(outcomes: Sequence[Outcome], prompts: Sequence[LabelledPrompt]) ->
     by_language = Counter(prompt.language for prompt in prompts)
     total = PROMPT_SHARE * (len(outcomes) or len(prompts))
     return [
-        *(Example.of(one.messages, _label(one), 1.0) for one in outcomes),
+        *(
+            Example.of(one.messages, _label(one), 1.0, one.large_score - one.small_score)
+            for one in outcomes
+        ),
         *(
             Example.of(
                 one.messages,
@@ -125,21 +144,52 @@ def _quality(outcomes: Sequence[Outcome], scores: Sequence[float], threshold: fl
     )
 
 
-def _artefact(
+def _domain(
+    learnt: Sequence[Outcome | LabelledPrompt],
     fitted: Fitted,
-    calibration: tuple[float, float],
-    points: Sequence[tuple[float, float, float]],
+    heldout: Sequence[LabelledPrompt],
 ) -> Mapping[str, Any]:
-    vocabulary = {gram: round(weight, 4) for gram, weight in fitted.vocabulary.items()}
+    """What was seen enough of: scripts, length, and how many n-grams are known as a rule."""
+    questions = [Conversation(one.messages).question for one in learnt]
+    scripts = Counter(script_of(question) for question in questions)
+    shares = sorted(
+        sum(gram in fitted.chat.grams for gram in example.grams) / len(example.grams)
+        for example in _examples([], heldout)
+        if len(example.grams) >= LEAST_GRAMS
+    )
+    return {
+        "scripts": sorted(s for s, n in scripts.items() if s and n >= LEAST_IN_SCRIPT),
+        "least_known": round(shares[int(FOREIGN_SHARE * len(shares))], 4) if shares else 0.0,
+        "longest": LONGEST_QUESTION,
+    }
+
+
+def _weights(fitted: Fitted) -> Mapping[str, Any]:
+    vocabulary = {
+        gram: [round(weight, 3), round(fitted.exam.grams[gram], 3)]
+        for gram, weight in fitted.chat.grams.items()
+    }
+    rows = zip(
+        feature_names(), fitted.scaling, fitted.chat.features, fitted.exam.features, strict=True
+    )
     return {
         "format": FORMAT,
         "families": feature_versions(),
         "features": {
-            name: [round(number, 6) for number in numbers]
-            for name, numbers in fitted.features.items()
+            name: [round(float(number), 6) for number in (*scaling, chat, exam)]
+            for name, scaling, chat, exam in rows
         },
-        "vocabulary": {gram: weight for gram, weight in vocabulary.items() if weight},
-        "bias": round(fitted.bias, 6),
-        "calibration": [round(number, 6) for number in calibration],
-        "operating_points": points,
+        "vocabulary": {gram: weights for gram, weights in vocabulary.items() if any(weights)},
+        "bias": [round(fitted.chat.bias, 6), round(fitted.exam.bias, 6)],
+        "forest": {
+            "version": quantities.VERSION,
+            "names": fitted.forest.names,
+            "trees": [
+                [tree.quantity, tree.split, tree.left, tree.right, tree.value]
+                for tree in fitted.forest.trees
+            ],
+        },
+        "forms": {
+            form: [round(number, 6) for number in numbers] for form, numbers in fitted.forms.items()
+        },
     }

@@ -45,5 +45,5 @@ def downgrade() -> None:
         op.drop_column("ledger", name)
 
 
-def _moment() -> sa.types.TypeEngine[object]:
+def _moment() -> sa.DateTime:
     return sa.DateTime(timezone=True).with_variant(sa.String(27), "sqlite")
