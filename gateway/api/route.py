@@ -65,6 +65,8 @@ def explanation_object(
         "flip_threshold": decision.score,
         "margin": decision.margin,
         "router": decision.router_version,
+        "rules": list(decision.rules),
+        "runner_up": None if decision.runner_up is None else decision.runner_up.name,
         "contributions": [
             {"feature": part.feature, "value": part.value, "effect": part.effect}
             for part in explanation.contributions

@@ -10,21 +10,25 @@ from pathlib import Path
 from gateway.accounting.ledger import Ledger
 from gateway.accounting.pricing import cost_of
 from gateway.app.deployments import deployments_of
+from gateway.app.estimates import Estimates
+from gateway.app.observed import Observed, watcher
+from gateway.app.policies import policies_of
 from gateway.backends.local.backend import LocalBackend
 from gateway.backends.openai import OpenAIBackend
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.interfaces import Backend, TokenCounter
 from gateway.core.request import ChatRequest
-from gateway.core.usage import Usage, estimate_tokens
 from gateway.pipeline import Pipeline
+from gateway.routing.affinity import Affinity, Sessions
 from gateway.routing.capability import CapabilityFilter
 from gateway.routing.classifier import ArtefactMismatch, Scorer, load_scorer
-from gateway.routing.router import Policy, Router
+from gateway.routing.language import language_of
+from gateway.routing.router import Experiment, Router
 from gateway.settings import (
+    AffinitySettings,
     ConfigError,
     DeploymentSettings,
     Environment,
-    PolicySettings,
     RoutingSettings,
     Settings,
 )
@@ -38,6 +42,7 @@ class Gateway:
     client_keys: Sequence[str]
     deployments: Sequence[Deployment]
     router: Router
+    estimates: Estimates
     backends: Mapping[str, Backend]
     ledger: Ledger
     pipeline: Pipeline
@@ -60,10 +65,8 @@ class Gateway:
         return {**states, "ledger": self.ledger.not_ready()}
 
     def estimate_costs(self, request: ChatRequest) -> list[tuple[str, Decimal | None]]:
-        """What each deployment would charge, from estimated tokens; None where unpriced."""
-        output = request.max_tokens or self.settings.routing.reserved_output_tokens
-        usage = Usage(estimate_tokens(request.messages), output, source="estimated")
-        return [(one.name, cost_of(usage, one.price).usd) for one in self.deployments]
+        """What each deployment would charge, from estimated tokens; None where unknown."""
+        return [(one.name, self.estimates.usd(request, one)) for one in self.deployments]
 
     def startup_notes(self) -> list[str]:
         """What somebody who has just started the gateway should know, a line each."""
@@ -110,12 +113,13 @@ def compose(
         durable=settings.ledger.durable,
         retention_days=settings.ledger.retention_days,
     )
-    router = _router(settings.routing, deployments, backends)
+    estimates = Estimates(deployments, settings.routing.reserved_output_tokens)
+    router = _router(settings.routing, deployments, backends, estimates)
     pipeline = Pipeline(
         router=router,
         backends=backends,
         price_call=cost_of,
-        sink=ledger,
+        sink=Observed(ledger, [estimates.observe, watcher(router)]),
         wait_written=ledger.wait_written if settings.ledger.durable else None,
         retries={entry.name: entry.retries for entry in settings.deployments},
     )
@@ -124,6 +128,7 @@ def compose(
         client_keys=environment.client_keys(settings),
         deployments=deployments,
         router=router,
+        estimates=estimates,
         backends=backends,
         ledger=ledger,
         pipeline=pipeline,
@@ -152,37 +157,46 @@ def _backend(
 
 
 def _router(
-    routing: RoutingSettings, deployments: Sequence[Deployment], backends: Mapping[str, Backend]
+    routing: RoutingSettings,
+    deployments: Sequence[Deployment],
+    backends: Mapping[str, Backend],
+    estimates: Estimates,
 ) -> Router:
-    scorer = _scorer(routing.classifier)
+    scorer = _scorer("routing.classifier", routing.classifier)
     counters: dict[str, TokenCounter] = {}
     for name, backend in backends.items():
         if isinstance(backend, LocalBackend) and (counter := backend.counter) is not None:
             counters[name] = counter
+    if any(one.languages is not None for one in deployments):
+        language_of("load the model now, not at the first request")
+    shadow = None if routing.shadow is None else _scorer("routing.shadow", routing.shadow)
     return Router(
         deployments=deployments,
-        policies={
-            name: Policy(name, _threshold(policy, routing.threshold, scorer))
-            for name, policy in routing.policies.items()
-        },
+        policies=policies_of(routing, scorer),
         default_policy=routing.default_policy,
         scorer=scorer,
         capability_filter=CapabilityFilter(counters, routing.reserved_output_tokens),
         model_map=routing.model_map,
         fallback=routing.fallback,
+        affinity=_affinity(routing.affinity, estimates),
+        experiment=Experiment(routing.exploration, shadow),
+        extra_usd=estimates.extra_usd,
     )
 
 
-def _scorer(path: Path | None) -> Scorer:
+def _affinity(settings: AffinitySettings, estimates: Estimates) -> Affinity | None:
+    if not settings.enabled:
+        return None
+    return Affinity(
+        sessions=Sessions(ttl_s=settings.ttl_s, most=settings.max_sessions),
+        least_margin=settings.margin,
+        lost_usd=estimates.lost_cache_usd,
+        extra_usd=estimates.extra_usd,
+    )
+
+
+def _scorer(key: str, path: Path | None) -> Scorer:
     try:
         return load_scorer(path)
     except (ArtefactMismatch, OSError) as error:
-        raise ConfigError("routing.classifier", [str(error)]) from error
-
-
-def _threshold(policy: PolicySettings, default: float, scorer: Scorer) -> float:
-    if policy.target is not None:
-        return scorer.threshold_for(
-            quality=policy.target.quality, large_share=policy.target.large_share
-        )
-    return default if policy.threshold is None else policy.threshold
+        raise ConfigError(key, [str(error)]) from error

@@ -33,6 +33,7 @@ def _local(entry: DeploymentSettings, models_dir: Path) -> Deployment:
         aliases=entry.aliases,
         capabilities=LOCAL_CAPABILITIES & _allowed(entry),
         context_window=entry.context_window or stated,
+        languages=_languages(entry),
         price=_configured_price(entry),
         unavailable=missing if info is None else None,
     )
@@ -54,6 +55,7 @@ def _remote(entry: DeploymentSettings, environment: Environment) -> Deployment:
         aliases=entry.aliases,
         capabilities=_allowed(entry),
         context_window=window,
+        languages=_languages(entry),
         price=price,
         unavailable=f"{entry.api_key_env} is not set" if keyless else None,
     )
@@ -65,6 +67,10 @@ def _needs_catalogue(entry: DeploymentSettings) -> bool:
 
 def _allowed(entry: DeploymentSettings) -> frozenset[Capability]:
     return ALL_CAPABILITIES if entry.capabilities is None else frozenset(entry.capabilities)
+
+
+def _languages(entry: DeploymentSettings) -> frozenset[str] | None:
+    return None if entry.languages is None else frozenset(entry.languages)
 
 
 def _configured_price(entry: DeploymentSettings) -> Price | None:

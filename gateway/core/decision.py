@@ -32,7 +32,9 @@ class RouteDecision:
     `score` is the calibrated probability (0..1) that the small tier's answer falls short;
     score ≥ `threshold` sends the request to the large tier. Both are None when the client named a
     deployment. `fallbacks` are the further deployments to try, in order. `propensity` is the
-    probability with which this deployment was chosen.
+    probability with which this tier was chosen. `session` names the conversation. `runner_up` is
+    the deployment that would have been next, `rules` are the rules that fired, as short texts.
+    `shadow_score` is what the router `shadow_version` says; it decided nothing.
     """
 
     deployment: Deployment
@@ -44,6 +46,11 @@ class RouteDecision:
     fallbacks: tuple[Deployment, ...] = ()
     excluded: tuple[Exclusion, ...] = ()
     propensity: float = 1.0
+    session: str | None = None
+    runner_up: Deployment | None = None
+    rules: tuple[str, ...] = ()
+    shadow_version: str | None = None
+    shadow_score: float | None = None
 
     @property
     def tier(self) -> Tier:

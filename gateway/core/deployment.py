@@ -34,8 +34,9 @@ ALL_CAPABILITIES = frozenset(Capability)
 class Deployment:
     """One target of routing. `model` is the name that the backend itself knows.
 
-    `context_window` is in tokens, None when unknown. `unavailable` says in one clause why the
-    deployment can't be called at all (for example `OPENAI_API_KEY is not set`).
+    `context_window` is in tokens, None when unknown; `languages` are ISO 639-1 codes, None for
+    all. `unavailable` says in one clause why the deployment can't be called at all (for example
+    `OPENAI_API_KEY is not set`).
     """
 
     name: str
@@ -46,5 +47,6 @@ class Deployment:
     capabilities: frozenset[Capability] = ALL_CAPABILITIES
     context_window: int | None = None
     max_output_tokens: int | None = None
+    languages: frozenset[str] | None = None
     price: Price | None = None
     unavailable: str | None = None

@@ -10,7 +10,8 @@ from gateway.core.decision import Exclusion
 from gateway.core.deployment import Capability, Deployment
 from gateway.core.interfaces import TokenCounter
 from gateway.core.request import ChatRequest
-from gateway.routing.conversation import text_of
+from gateway.routing.conversation import Conversation, text_of
+from gateway.routing.language import language_of
 
 #: The request field that asks for a capability, for the client's error message.
 FIELD_OF = {
@@ -91,6 +92,10 @@ class CapabilityFilter:
         for need in Capability:
             if need in needs and need not in deployment.capabilities:
                 return Exclusion(deployment, f"needs_{need.value}", FIELD_OF[need])
+        if deployment.languages is not None:
+            language = language_of(Conversation(request.messages).question)
+            if language is not None and language not in deployment.languages:
+                return Exclusion(deployment, "needs_language", language)
         wanted = request.max_tokens
         most = deployment.max_output_tokens
         if wanted is not None and most is not None and wanted > most:

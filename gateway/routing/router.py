@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
 from typing import Literal, NoReturn, Protocol
 
 from gateway.core.decision import Contribution, Exclusion, Explanation, RouteDecision
 from gateway.core.deployment import Deployment, Tier
-from gateway.core.errors import (
-    CapabilityMissing,
-    ContextTooLong,
-    EngineUnavailable,
-    InvalidRequest,
-    ModelNotFound,
-)
+from gateway.core.errors import CapabilityMissing, ContextTooLong, EngineUnavailable
 from gateway.core.names import ServedName
 from gateway.core.request import Caller, ChatRequest
+from gateway.routing.affinity import Affinity, is_continued, session_of
 from gateway.routing.capability import CapabilityFilter, needs_of
-from gateway.routing.classifier import Messages
-
-AUTO = "auto"
+from gateway.routing.classifier import Assessment, Messages
+from gateway.routing.names import Asked, Names
+from gateway.routing.policy import Policy
 
 Fallback = Literal["any_tier", "same_tier", "none"]
 
@@ -33,28 +29,35 @@ class DifficultyScorer(Protocol):
     def version(self) -> str:
         """Stamped into every decision."""
 
-    def score(self, messages: Messages) -> float:
-        """The probability (0..1) that the small tier's answer falls short."""
+    def assess(self, messages: Messages) -> Assessment:
+        """The probability (0..1) that the small tier's answer falls short, and whether it holds."""
 
     def contributions(self, messages: Messages) -> tuple[Contribution, ...]:
         """What led to the score."""
 
 
 @dataclass(slots=True, frozen=True)
-class Policy:
-    """A named threshold."""
+class Experiment:
+    """What is tried out on live traffic.
 
-    name: str
-    threshold: float
+    A `share` of the routed requests goes to a tier by chance, so that outcomes of both tiers are
+    known; `shadow` scores every routed request and decides none.
+    """
+
+    share: float = 0.0
+    shadow: DifficultyScorer | None = None
+    chance: Callable[[], float] = random.random
 
 
 @dataclass(slots=True, frozen=True)
-class _Asked:
-    """What a request asks for: a deployment by name, or a policy with a threshold."""
+class _Weighed:
+    """The tier that a request should go to, why, and the deployment where one is preferred."""
 
-    pinned: Deployment | None = None
-    policy: Policy | None = None
-    threshold: float = 0.0
+    tier: Tier
+    reason: str | None = None
+    preferred: Deployment | None = None
+    propensity: float = 1.0
+    rules: tuple[str, ...] = ()
 
 
 class Router:
@@ -70,24 +73,54 @@ class Router:
         capability_filter: CapabilityFilter,
         model_map: Mapping[str, str] | None = None,
         fallback: Fallback = "any_tier",
+        affinity: Affinity | None = None,
+        experiment: Experiment | None = None,
+        extra_usd: Callable[[ChatRequest], Decimal | None] = lambda _: None,
     ) -> None:
-        """`model_map` maps names that clients send (globs) to names served here."""
+        """`extra_usd` estimates what the large tier costs more than the small one."""
         self._deployments = tuple(deployments)
-        self._by_name = {name: one for one in deployments for name in (one.name, *one.aliases)}
         self.policies = dict(policies)
-        self._default_policy = self.policies[default_policy]
+        self._names = Names(deployments, policies, default_policy, model_map or {})
         self._scorer = scorer
         self._filter = capability_filter
-        self._model_map = dict(model_map or {})
         self._fallback = fallback
+        self._affinity = affinity
+        self._experiment = experiment or Experiment()
+        self._extra_usd = extra_usd
 
     def decide(self, request: ChatRequest, caller: Caller) -> RouteDecision:
-        """Choose a deployment.
+        """Choose a deployment for a live request.
 
         Raises ModelNotFound, InvalidRequest (a bad override), CapabilityMissing, ContextTooLong,
         or EngineUnavailable where the only choice can't be called.
         """
-        asked = self._asked(request.model, caller)
+        asked = self._names.asked(request.model, caller)
+        decision = self._decided(request, caller, asked, self._experiment)
+        if asked.policy is not None and decision.score is not None:
+            asked.policy.source.observe(decision.score, lambda: self._extra_usd(request))
+        return decision
+
+    def explain(self, request: ChatRequest, caller: Caller) -> Explanation:
+        """The decision that `decide` makes where chance doesn't, with what led to its score."""
+        asked = self._names.asked(request.model, caller)
+        quiet = replace(self._experiment, share=0.0)
+        decision = self._decided(request, caller, asked, quiet)
+        if decision.score is None:
+            return Explanation(decision)
+        return Explanation(decision, self._scorer.contributions(request.messages))
+
+    def answered(self, session: str, deployment: str) -> None:
+        """Learn who answered a conversation, so that it can stay there."""
+        if self._affinity is not None:
+            self._affinity.sessions.answered(session, deployment)
+
+    def models(self) -> list[ServedName]:
+        """Every name that a client may send: routing names, deployments, aliases."""
+        return self._names.served()
+
+    def _decided(
+        self, request: ChatRequest, caller: Caller, asked: Asked, experiment: Experiment
+    ) -> RouteDecision:
         needs = needs_of(request)
         if asked.pinned is not None:
             exclusion = self._filter.exclusion(asked.pinned, request, needs)
@@ -99,73 +132,84 @@ class Router:
         excluded = tuple(exclusion for _, exclusion in verdicts if exclusion is not None)
         if not eligible:
             _refuse(request, excluded)
-        score = self._scorer.score(request.messages)
-        wanted = Tier.LARGE if score >= asked.threshold else Tier.SMALL
-        in_order = sorted(eligible, key=lambda one: one.tier is not wanted)  # stable
+        return self._scored(request, caller, asked, experiment, eligible, excluded)
+
+    def _scored(
+        self,
+        request: ChatRequest,
+        caller: Caller,
+        asked: Asked,
+        experiment: Experiment,
+        eligible: Sequence[Deployment],
+        excluded: tuple[Exclusion, ...],
+    ) -> RouteDecision:
+        policy = asked.policy
+        assert policy is not None  # noqa: S101 (nothing is pinned here)
+        threshold = policy.threshold if asked.threshold is None else asked.threshold
+        assessment = self._scorer.assess(request.messages)
+        session = caller.session or session_of(request.messages, caller.key_id)
+        weighed = _by_score(assessment, threshold, policy if asked.threshold is None else None)
+        weighed = self._kept(
+            weighed, request, caller, session, assessment.score, threshold, eligible
+        )
+        if asked.threshold is None:
+            weighed = _explored(weighed, experiment, eligible)
+        in_order = sorted(  # stable: the configuration's order holds
+            eligible, key=lambda one: (one is not weighed.preferred, one.tier is not weighed.tier)
+        )
         chosen = in_order[0]
+        shadow = experiment.shadow
         return RouteDecision(
             deployment=chosen,
-            reason=_reason(wanted, chosen, excluded),
+            reason=_reason(weighed, chosen, excluded),
             router_version=self._scorer.version,
-            score=score,
-            threshold=asked.threshold,
-            policy=asked.policy.name if asked.policy is not None else None,
+            score=assessment.score,
+            threshold=threshold,
+            policy=policy.name,
             fallbacks=self._fallbacks(chosen, in_order[1:]),
             excluded=excluded,
+            propensity=weighed.propensity,
+            session=session,
+            runner_up=next(iter(in_order[1:]), None),
+            rules=(f"form:{assessment.form}", *weighed.rules),
+            shadow_version=None if shadow is None else shadow.version,
+            shadow_score=None if shadow is None else shadow.assess(request.messages).score,
         )
 
-    def explain(self, request: ChatRequest, caller: Caller) -> Explanation:
-        """The decision that `decide` makes, with what led to its score."""
-        decision = self.decide(request, caller)
-        if decision.score is None:
-            return Explanation(decision)
-        return Explanation(decision, self._scorer.contributions(request.messages))
-
-    def models(self) -> list[ServedName]:
-        """Every name that a client may send: routing names, deployments, aliases."""
-        routing = [AUTO, *(f"{AUTO}:{name}" for name in self.policies)]
-        return [
-            *(ServedName(name, "slm-gateway") for name in routing),
-            *(
-                ServedName(name, one.backend, one.tier.value, one.context_window)
-                for one in self._deployments
-                for name in (one.name, *one.aliases)
-            ),
-        ]
-
-    def _asked(self, model: str, caller: Caller) -> _Asked:
-        if model not in self._by_name and not _is_routing_name(model):
-            model = self._mapped(model)
-        pinned = self._by_name.get(model)
-        if pinned is not None:
-            return _Asked(pinned=pinned)
-        threshold = caller.threshold
-        name = caller.policy
-        if model.startswith(f"{AUTO}:"):
-            name = model.removeprefix(f"{AUTO}:")
-        elif model.startswith(f"{AUTO}@"):
-            threshold = _threshold_in(model)
-        policy = self._default_policy if name is None else self.policies.get(name)
-        if policy is None:
-            self._unknown_policy(str(name), from_model=model.startswith(f"{AUTO}:"))
-        return _Asked(policy=policy, threshold=policy.threshold if threshold is None else threshold)
-
-    def _mapped(self, model: str) -> str:
-        """The name that the configuration maps this one to. Raises ModelNotFound."""
-        for pattern, target in self._model_map.items():
-            if fnmatchcase(model, pattern):
-                return target
-        served = ", ".join(name.id for name in self.models())
-        raise ModelNotFound(
-            f"The model '{model}' does not exist here; there are: {served}.", param="model"
+    def _kept(
+        self,
+        weighed: _Weighed,
+        request: ChatRequest,
+        caller: Caller,
+        session: str,
+        score: float,
+        threshold: float,
+        eligible: Sequence[Deployment],
+    ) -> _Weighed:
+        """What affinity makes of it: a conversation changes its model for a clear gain only."""
+        if self._affinity is None or not (caller.session or is_continued(request.messages)):
+            return weighed
+        name = self._affinity.sessions.last(session)
+        last = next((one for one in eligible if one.name == name), None)
+        if last is None:
+            return weighed
+        if last.tier is weighed.tier:
+            return replace(weighed, preferred=last)
+        if weighed.reason is not None:  # the score doesn't hold, so there is no gain to weigh
+            return weighed
+        margin = self._affinity.margin(request, last, threshold)
+        gain = abs(score - threshold)
+        if gain >= margin:
+            rule = f"affinity:left {last.name}, gain {gain:.4f} >= {margin:.4f}"
+            return replace(weighed, rules=(*weighed.rules, rule))
+        rule = f"affinity:kept {last.name}, gain {gain:.4f} < {margin:.4f}"
+        return replace(
+            weighed,
+            tier=last.tier,
+            reason="affinity",
+            preferred=last,
+            rules=(*weighed.rules, rule),
         )
-
-    def _unknown_policy(self, name: str, *, from_model: bool) -> NoReturn:
-        known = ", ".join(self.policies)
-        message = f"There is no policy '{name}'; there are: {known}."
-        if from_model:
-            raise ModelNotFound(message, param="model")
-        raise InvalidRequest(message, param="x-gateway-policy")
 
     def _fallbacks(
         self, chosen: Deployment, others: Sequence[Deployment]
@@ -178,25 +222,38 @@ class Router:
         return (*same, *(one for one in others if one.tier is not chosen.tier))
 
 
-def _is_routing_name(model: str) -> bool:
-    return model == AUTO or model.startswith((f"{AUTO}:", f"{AUTO}@"))
+def _by_score(assessment: Assessment, threshold: float, policy: Policy | None) -> _Weighed:
+    """The score's side of the threshold; the safe side of `policy` where the score can't tell."""
+    if policy is not None and assessment.foreign is not None:
+        rule = f"{assessment.foreign}:{policy.safe_side}"
+        return _Weighed(policy.safe_side, reason=assessment.foreign, rules=(rule,))
+    return _Weighed(Tier.LARGE if assessment.score >= threshold else Tier.SMALL)
 
 
-def _threshold_in(model: str) -> float:
-    text = model.removeprefix(f"{AUTO}@")
-    try:
-        threshold = float(text)
-    except ValueError:
-        threshold = -1.0
-    if not 0 <= threshold <= 1:
-        raise InvalidRequest(
-            f"'{model}' must name a threshold from 0 to 1, such as {AUTO}@0.35.", param="model"
-        )
-    return threshold
+def _explored(
+    weighed: _Weighed, experiment: Experiment, eligible: Sequence[Deployment]
+) -> _Weighed:
+    """Now and then a tier by chance: each is then known to be taken with some propensity."""
+    share = experiment.share
+    if not share or len({one.tier for one in eligible}) < 2:
+        return weighed
+    likely = 1 - share / 2
+    if experiment.chance() >= share:
+        return replace(weighed, propensity=likely)
+    tier = Tier.LARGE if experiment.chance() < 0.5 else Tier.SMALL
+    return _Weighed(
+        tier,
+        reason="exploration",
+        propensity=likely if tier is weighed.tier else share / 2,
+        rules=(*weighed.rules, f"exploration:{share:g}"),
+    )
 
 
-def _reason(wanted: Tier, chosen: Deployment, excluded: Sequence[Exclusion]) -> str:
+def _reason(weighed: _Weighed, chosen: Deployment, excluded: Sequence[Exclusion]) -> str:
+    wanted = weighed.tier
     if chosen.tier is wanted:
+        if weighed.reason is not None:
+            return weighed.reason
         return "above_threshold" if wanted is Tier.LARGE else "below_threshold"
     # The wanted tier has nothing left: because of what the request needs, or nothing at all.
     words = [out.reason for out in excluded if out.deployment.tier is wanted]
@@ -217,7 +274,11 @@ def _refuse(request: ChatRequest, excluded: Sequence[Exclusion]) -> NoReturn:
         raise ContextTooLong(
             f"The conversation is too long for '{request.model}' ({lacks}).", param="messages"
         )
-    params = [out.detail for out in excluded if out.reason.startswith("needs_")]
+    params = [
+        "messages" if out.reason == "needs_language" else out.detail
+        for out in excluded
+        if out.reason.startswith("needs_")
+    ]
     raise CapabilityMissing(
         f"No deployment of '{request.model}' can serve this request ({lacks}).",
         param=params[0] if params else None,

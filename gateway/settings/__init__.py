@@ -1,8 +1,14 @@
 """Configuration: one typed YAML file, and secrets from the environment. Read once, in `app`."""
 
+from gateway.settings.calibration import (
+    CalibratedPolicy,
+    calibrations_text,
+    load_calibrations,
+)
 from gateway.settings.environment import Environment
 from gateway.settings.loader import ConfigError, load_settings
 from gateway.settings.model import (
+    AffinitySettings,
     DeploymentSettings,
     LedgerSettings,
     LoggingSettings,
@@ -10,9 +16,12 @@ from gateway.settings.model import (
     RoutingSettings,
     ServerSettings,
     Settings,
+    TargetSettings,
 )
 
 __all__ = [
+    "AffinitySettings",
+    "CalibratedPolicy",
     "ConfigError",
     "DeploymentSettings",
     "Environment",
@@ -22,5 +31,8 @@ __all__ = [
     "RoutingSettings",
     "ServerSettings",
     "Settings",
+    "TargetSettings",
+    "calibrations_text",
+    "load_calibrations",
     "load_settings",
 ]

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -14,6 +14,8 @@ from pydantic import BaseModel, ValidationError
 from gateway.settings.model import Settings
 
 DEFAULT_PATH = Path("config/gateway.yaml")
+
+Document = TypeVar("Document", bound=BaseModel)
 
 
 class ConfigError(Exception):
@@ -63,7 +65,12 @@ def load_settings(path: Path | None = None) -> Settings:
 
 
 def parse_settings(text: str, *, source: str = "configuration") -> Settings:
-    """Turn YAML text into settings; an empty text gives the defaults."""
+    """Turn YAML text into settings; an empty text gives the defaults. Raises ConfigError."""
+    return parse_document(text, Settings, source=source)
+
+
+def parse_document(text: str, kind: type[Document], *, source: str) -> Document:
+    """Turn YAML text into a model. Raises ConfigError with every problem that was found."""
     try:
         document = yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 (a SafeLoader)
     except yaml.YAMLError as error:
@@ -75,9 +82,9 @@ def parse_settings(text: str, *, source: str = "configuration") -> Settings:
     if not isinstance(document, dict):
         raise ConfigError(source, ["the file must hold keys and values at its top level"])
     try:
-        return Settings.model_validate(document)
+        return kind.model_validate(document)
     except ValidationError as error:
-        problems = [_describe(dict(problem)) for problem in error.errors(include_url=False)]
+        problems = [_describe(dict(problem), kind) for problem in error.errors(include_url=False)]
         raise ConfigError(source, problems) from error
 
 
@@ -85,11 +92,11 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _describe(problem: dict[str, Any]) -> str:
+def _describe(problem: dict[str, Any], kind: type[BaseModel]) -> str:
     location: tuple[int | str, ...] = problem["loc"]
     path = ".".join(str(part) for part in location)
     if problem["type"] == "extra_forbidden":
-        return f"{path}: unknown key{_suggestion(location)}"
+        return f"{path}: unknown key{_suggestion(location, kind)}"
     if problem["type"] == "missing":
         return f"{path}: missing"
     message = str(problem["msg"]).removeprefix("Value error, ")
@@ -98,17 +105,17 @@ def _describe(problem: dict[str, Any]) -> str:
     return f"{path}: {message}" if path else message
 
 
-def _suggestion(location: tuple[int | str, ...]) -> str:
-    known = sorted(_fields_at(location[:-1]))
+def _suggestion(location: tuple[int | str, ...], kind: type[BaseModel]) -> str:
+    known = sorted(_fields_at(location[:-1], kind))
     close = difflib.get_close_matches(str(location[-1]), known, n=1, cutoff=0.6)
     if close:
         return f", did you mean {close[0]}?"
     return f"; known here: {', '.join(known)}" if known else ""
 
 
-def _fields_at(location: tuple[int | str, ...]) -> list[str]:
+def _fields_at(location: tuple[int | str, ...], kind: type[BaseModel]) -> list[str]:
     """The keys that the section at `location` knows."""
-    annotation: Any = Settings
+    annotation: Any = kind
     for part in location:
         model = _section_in(annotation)
         if model is not None and isinstance(part, str) and part in model.model_fields:

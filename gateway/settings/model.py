@@ -18,6 +18,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1)]
 UsdRate = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
+Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}$")]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 BaseUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?$")]
 
@@ -72,6 +73,7 @@ class DeploymentSettings(_Section):
     price: PriceSettings | None = None
     context_window: int | None = Field(None, ge=1)
     capabilities: tuple[Capability, ...] | None = None
+    languages: tuple[Language, ...] | None = None
     retries: int = Field(2, ge=0, le=10)
     # Remote upstreams
     base_url: BaseUrl | None = None
@@ -100,23 +102,43 @@ class DeploymentSettings(_Section):
 
 
 class TargetSettings(_Section):
-    """What a policy aims for; its threshold is solved from this."""
+    """What a policy aims for; its threshold is solved from this.
+
+    `confidence` is that of the promise that `quality` is kept.
+    """
 
     quality: Annotated[float, Field(gt=0, le=1)] | None = None
     large_share: Probability | None = None
+    usd_per_day: Annotated[Decimal, Field(gt=0, allow_inf_nan=False)] | None = None
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.9
 
     @model_validator(mode="after")
     def _one_target(self) -> Self:
-        if (self.quality is None) == (self.large_share is None):
-            raise ValueError("give exactly one of quality and large_share")
+        if (
+            sum(goal is not None for goal in (self.quality, self.large_share, self.usd_per_day))
+            != 1
+        ):
+            raise ValueError("give exactly one of quality, large_share and usd_per_day")
         return self
+
+    def __str__(self) -> str:
+        """`quality 0.95 at confidence 0.9`, `large_share 0.3` or `usd_per_day 5`."""
+        if self.quality is not None:
+            return f"quality {self.quality:g} at confidence {self.confidence:g}"
+        if self.large_share is not None:
+            return f"large_share {self.large_share:g}"
+        return f"usd_per_day {self.usd_per_day}"
 
 
 class PolicySettings(_Section):
-    """A named threshold: a number, solved from a target, or (with neither) `routing.threshold`."""
+    """A named threshold: a number, solved from a target, or (with neither) `routing.threshold`.
+
+    `safe_side` answers what the score can't judge, such as a script that it has never seen.
+    """
 
     threshold: Probability | None = None
     target: TargetSettings | None = None
+    safe_side: Tier = Tier.LARGE
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:
@@ -128,9 +150,18 @@ class PolicySettings(_Section):
 def _shipped_policies() -> dict[str, PolicySettings]:
     return {
         "balanced": PolicySettings(),
-        "cheap": PolicySettings(threshold=0.8),
+        "cheap": PolicySettings(threshold=0.8, safe_side=Tier.SMALL),
         "quality": PolicySettings(target=TargetSettings(quality=0.95)),
     }
+
+
+class AffinitySettings(_Section):
+    """How a conversation keeps to the model that answered it."""
+
+    enabled: bool = True
+    ttl_s: Positive = 600
+    max_sessions: int = Field(50_000, ge=1)
+    margin: Probability = 0.05
 
 
 class RoutingSettings(_Section):
@@ -142,7 +173,11 @@ class RoutingSettings(_Section):
     fallback: Literal["any_tier", "same_tier", "none"] = "any_tier"
     model_map: dict[str, str] = Field(default_factory=dict)
     reserved_output_tokens: int = Field(256, ge=1)
+    affinity: AffinitySettings = AffinitySettings()
+    exploration: Probability = 0.0
     classifier: Path | None = None
+    shadow: Path | None = None
+    calibration: Path | None = None
 
     @model_validator(mode="after")
     def _default_exists(self) -> Self:
@@ -159,6 +194,7 @@ class LedgerSettings(_Section):
         "sqlite:///gateway.db"
     )
     durable: bool = False
+    keep_messages: bool = False
     retention_days: int | None = Field(90, ge=1)
     queue_size: int = Field(10_000, ge=1)
     flush_interval_s: Positive = 0.5

@@ -1,9 +1,13 @@
+import random
+from dataclasses import replace
+
 import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.api.parse import parse_chat
+from gateway.core.decision import Contribution
 from gateway.core.deployment import ALL_CAPABILITIES, Capability, Deployment, Tier
 from gateway.core.errors import (
     CapabilityMissing,
@@ -14,14 +18,16 @@ from gateway.core.errors import (
 )
 from gateway.core.request import Caller, ChatRequest
 from gateway.routing.capability import CapabilityFilter
-from gateway.routing.classifier import load_scorer
-from gateway.routing.router import Fallback, Policy, Router
+from gateway.routing.classifier import Assessment, load_scorer
+from gateway.routing.policy import FixedThreshold, Policy
+from gateway.routing.router import Experiment, Fallback, Router
 
 SMALL = Deployment("slm", Tier.SMALL, "local", "slm", ("tiny",), frozenset(), context_window=2048)
 LARGE = Deployment("gpt", Tier.LARGE, "openai", "gpt-4o", context_window=128_000)
 SPARE = Deployment("claude", Tier.LARGE, "openai", "claude", context_window=200_000)
 NO_KEY = Deployment("paid", Tier.LARGE, "openai", "paid", unavailable="KEY is not set")
 
+THRESHOLDS = {"balanced": 0.5, "cheap": 0.97}
 EASY, HARD = "What is the capital of France?", "Prove that √2 + √3 is irrational."
 SCORER = load_scorer()
 
@@ -29,7 +35,7 @@ SCORER = load_scorer()
 def router(*deployments: Deployment, fallback: Fallback = "any_tier") -> Router:
     return Router(
         deployments=deployments or (SMALL, LARGE, SPARE),
-        policies={"balanced": Policy("balanced", 0.5), "cheap": Policy("cheap", 0.97)},
+        policies={name: Policy(name, FixedThreshold(t)) for name, t in THRESHOLDS.items()},
         default_policy="balanced",
         scorer=SCORER,
         capability_filter=CapabilityFilter({}, 256),
@@ -194,3 +200,106 @@ def test_every_name_is_listed() -> None:
     assert names["tiny"].tier == "small"
     assert names["gpt"].context_window == 128_000
     assert Capability.TOOLS in ALL_CAPABILITIES
+
+
+GEORGIAN = "გთხოვთ დაამტკიცოთ ეს თეორემა"
+
+
+@pytest.mark.parametrize("side", [Tier.SMALL, Tier.LARGE])
+def test_what_the_score_can_t_judge_goes_to_the_policy_s_safe_side(side: Tier) -> None:
+    one = Router(
+        deployments=(SMALL, LARGE),
+        policies={"p": Policy("p", FixedThreshold(0.5), side)},
+        default_policy="p",
+        scorer=SCORER,
+        capability_filter=CapabilityFilter({}, 256),
+    )
+    decision = one.decide(request(GEORGIAN), ANYBODY)
+    assert (decision.tier, decision.reason) == (side, "foreign_script")
+    assert f"foreign_script:{side}" in decision.rules
+    own = one.decide(request(GEORGIAN), Caller("r", threshold=0.0))
+    assert (own.tier, own.reason) == (Tier.LARGE, "above_threshold"), "the client's number counts"
+
+
+def explorer(share: float, *draws: float) -> Router:
+    drawn = iter(draws)
+    return Router(
+        deployments=(SMALL, LARGE),
+        policies={"p": Policy("p", FixedThreshold(0.5))},
+        default_policy="p",
+        scorer=SCORER,
+        capability_filter=CapabilityFilter({}, 256),
+        experiment=Experiment(share, chance=lambda: next(drawn)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("draws", "tier", "reason", "propensity"),
+    [
+        ((0.5,), Tier.SMALL, "below_threshold", 0.9),
+        ((0.1, 0.4), Tier.LARGE, "exploration", 0.1),
+        ((0.1, 0.6), Tier.SMALL, "exploration", 0.9),
+    ],
+)
+def test_exploration_stores_the_probability_of_the_tier(
+    draws: tuple[float, ...], tier: Tier, reason: str, propensity: float
+) -> None:
+    decision = explorer(0.2, *draws).decide(request(EASY), ANYBODY)
+    assert (decision.tier, decision.reason) == (tier, reason)
+    assert decision.propensity == pytest.approx(propensity)
+
+
+def test_exploration_leaves_a_dry_run_and_a_client_s_threshold_alone() -> None:
+    one = explorer(1.0)  # any draw would raise StopIteration
+    assert one.explain(request(EASY), ANYBODY).decision.tier is Tier.SMALL
+    assert one.decide(request(EASY), Caller("r", threshold=0.9)).propensity == 1.0
+
+
+def test_exploration_happens_at_its_rate() -> None:
+    chance = random.Random(1)
+    one = explorer(0.3, *(chance.random() for _ in range(4_000)))
+    decisions = [one.decide(request(EASY), ANYBODY) for _ in range(2_000)]
+    explored = sum(decision.reason == "exploration" for decision in decisions)
+    large = sum(decision.tier is Tier.LARGE for decision in decisions)
+    assert explored == pytest.approx(600, abs=60)
+    assert large == pytest.approx(300, abs=45)
+
+
+def test_a_shadow_scores_and_decides_nothing() -> None:
+    class Contrary:
+        version = "r2-shadow"
+
+        def assess(self, messages: object) -> Assessment:
+            return Assessment(0.99, "chat")
+
+        def contributions(self, messages: object) -> tuple[Contribution, ...]:
+            return ()
+
+    one = Router(
+        deployments=(SMALL, LARGE),
+        policies={"p": Policy("p", FixedThreshold(0.5))},
+        default_policy="p",
+        scorer=SCORER,
+        capability_filter=CapabilityFilter({}, 256),
+        experiment=Experiment(shadow=Contrary()),
+    )
+    decision = one.decide(request(EASY), ANYBODY)
+    assert decision.tier is Tier.SMALL
+    assert (decision.shadow_version, decision.shadow_score) == ("r2-shadow", 0.99)
+
+
+@pytest.mark.parametrize(
+    ("text", "deployment"),
+    [
+        ("Wie wird morgen das Wetter in Hamburg, und was soll ich anziehen?", "slm"),
+        ("Quel temps fera-t-il demain à Paris, et que dois-je porter ?", "gpt"),
+        ("ok", "slm"),  # too short to tell: nothing speaks against the small one
+    ],
+)
+def test_a_deployment_may_list_its_languages(text: str, deployment: str) -> None:
+    german = replace(SMALL, languages=frozenset({"de", "en"}))
+    decision = router(german, LARGE).decide(request(text), Caller("r", threshold=1.0))
+    assert decision.deployment.name == deployment
+    if deployment == "gpt":
+        assert decision.reason == "needs_language"
+        assert [(out.reason, out.detail) for out in decision.excluded] == [("needs_language", "fr")]

@@ -60,16 +60,8 @@ def _price(price: Price | None) -> str:
 
 def _policies_table(gateway: Gateway) -> Table:
     routing = gateway.settings.routing
-    table = Table("model name", "threshold", "from")
+    table = Table("model name", "threshold", "from", "safe side")
     for name, policy in gateway.router.policies.items():
-        configured = routing.policies[name]
-        source = "routing.threshold"
-        if configured.target is not None:
-            target = configured.target.model_dump(exclude_none=True)
-            goal = ", ".join(f"{key} {value}" for key, value in target.items())
-            source = f"solved for {goal} on the classifier's own dev outcomes"
-        elif configured.threshold is not None:
-            source = "the policy"
         names = f"auto:{name}" + (", auto" if name == routing.default_policy else "")
-        table.add_row(names, f"{policy.threshold:.4g}", source)
+        table.add_row(names, f"{policy.threshold:.4g}", policy.origin, policy.safe_side.value)
     return table

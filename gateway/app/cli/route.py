@@ -62,6 +62,9 @@ def _show(console: Console, outcome: dict[str, Any]) -> None:
             part["feature"], f"{part['value']:.4g}", f"[{colour}]{part['effect']:+.3f} {bar}[/]"
         )
     console.print(table)
+    console.print(f"rules: {', '.join(outcome['rules']) or 'none'}")
+    if outcome["runner_up"] is not None:
+        console.print(f"runner-up: {outcome['runner_up']}")
     for out in outcome["excluded"]:
         console.print(f"[yellow]excluded[/] {out['deployment']}: {out['reason']} {out['detail']}")
     for cost in outcome["costs"]:

@@ -58,41 +58,11 @@ _NEGATION = re.compile(r"\b(?:NOT|EXCEPT|LEAST|FALSE)\b")
 _SYMBOL = re.compile(r"[^\w\s]|_")
 _UPPER = re.compile(r"[A-Z]")
 _DIGIT = re.compile(r"\d")
-_RELATIONS = frozenset(
-    [
-        "if",
-        "then",
-        "how",
-        "each",
-        "per",
-        "than",
-        "more",
-        "less",
-        "half",
-        "twice",
-        "times",
-        "total",
-        "every",
-        "left",
-        "remaining",
-    ]
+_RELATIONS = re.compile(
+    r"\b(?:if|then|how|each|per|than|more|less|half|twice|times|total|every|left|remaining)\b"
 )
-_MEASURES = frozenset(
-    [
-        "percent",
-        "percentage",
-        "fraction",
-        "ratio",
-        "average",
-        "hours",
-        "minutes",
-        "days",
-        "week",
-        "weeks",
-        "month",
-        "year",
-        "years",
-    ]
+_MEASURES = re.compile(
+    r"\b(?:percent|percentage|fraction|ratio|average|hours|minutes|days|weeks?|month|years?)\b"
 )
 
 
@@ -164,5 +134,5 @@ def _vocabulary_quantities(stem: str) -> tuple[float, float, float]:
 
 
 def _term_quantities(stem: str) -> tuple[float, float]:
-    words = _WORD.findall(stem.lower())
-    return sum(word in _RELATIONS for word in words), sum(word in _MEASURES for word in words)
+    lowered = stem.lower()
+    return len(_RELATIONS.findall(lowered)), len(_MEASURES.findall(lowered))

@@ -1,0 +1,79 @@
+"""What a request would cost where, before it is answered: prices, and what calls cost so far."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+
+from gateway.accounting.pricing import cost_of
+from gateway.core.deployment import Deployment, Tier
+from gateway.core.entry import LedgerEntry
+from gateway.core.request import ChatRequest
+from gateway.core.usage import Usage, estimate_tokens
+
+#: How much of the running averages a new call replaces.
+_WEIGHT = 0.05
+_MILLION = Decimal(1_000_000)
+
+
+class Estimates:
+    """Estimated costs by deployment. Learns answer lengths, and the cost of hourly prices."""
+
+    def __init__(self, deployments: Sequence[Deployment], output_tokens: int) -> None:
+        """`output_tokens` are expected of an answer until answers have been seen."""
+        self._deployments = {one.name: one for one in deployments}
+        self._output_tokens = dict.fromkeys(self._deployments, float(output_tokens))
+        self._usd_per_token: dict[str, float] = {}
+
+    def usd(self, request: ChatRequest, deployment: Deployment) -> Decimal | None:
+        """What the deployment would charge; None where that can't be known yet."""
+        prompt_tokens = estimate_tokens(request.messages)
+        completion_tokens = round(self._output_tokens[deployment.name])
+        if request.max_tokens is not None:
+            completion_tokens = min(completion_tokens, request.max_tokens)
+        per_token = self._usd_per_token.get(deployment.name)
+        if per_token is not None:
+            return Decimal(str(round(per_token * (prompt_tokens + completion_tokens), 12)))
+        usage = Usage(prompt_tokens, completion_tokens, source="estimated")
+        return cost_of(usage, deployment.price).usd
+
+    def extra_usd(self, request: ChatRequest) -> Decimal | None:
+        """What the first usable large deployment costs more than the first small one.
+
+        A small one without a known cost counts as free; None where the large one's is unknown.
+        """
+        large, small = self._first(Tier.LARGE), self._first(Tier.SMALL)
+        dear = None if large is None else self.usd(request, large)
+        if dear is None:
+            return None
+        cheap = None if small is None else self.usd(request, small)
+        return dear - (cheap or Decimal(0))
+
+    def lost_cache_usd(self, request: ChatRequest, deployment: Deployment) -> Decimal | None:
+        """What the deployment's prompt cache would save on this request; None where unknown."""
+        price = deployment.price
+        if price is None:
+            return None
+        full, cached = price.usd_per_million_input, price.usd_per_million_cached_input
+        if full is None or cached is None:
+            return Decimal(0)
+        return estimate_tokens(request.messages) * max(Decimal(0), full - cached) / _MILLION
+
+    def observe(self, entry: LedgerEntry) -> None:
+        """Learn from a finished call."""
+        usage = entry.usage
+        if usage is None or entry.outcome != "ok" or entry.deployment not in self._deployments:
+            return
+        average = self._output_tokens[entry.deployment]
+        new = usage.completion_tokens
+        self._output_tokens[entry.deployment] = average + _WEIGHT * (new - average)
+        price = self._deployments[entry.deployment].price
+        tokens = usage.prompt_tokens + usage.completion_tokens
+        if price is not None and price.usd_per_hour is not None and entry.cost.usd and tokens:
+            seen = float(entry.cost.usd) / tokens
+            known = self._usd_per_token.setdefault(entry.deployment, seen)
+            self._usd_per_token[entry.deployment] = known + _WEIGHT * (seen - known)
+
+    def _first(self, tier: Tier) -> Deployment | None:
+        usable = (d for d in self._deployments.values() if d.tier is tier and not d.unavailable)
+        return next(usable, None)

@@ -1,0 +1,96 @@
+"""Policies with their thresholds: a number, a calibrated one, or one that follows live traffic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from gateway.routing.classifier import Scorer, load_artefact
+from gateway.routing.policy import FixedThreshold, Policy, ThresholdSource
+from gateway.routing.solving import Sample, TooFewData, solve_quality
+from gateway.routing.targets import ShareTarget, SpendTarget, prior_scores
+from gateway.settings import (
+    CalibratedPolicy,
+    ConfigError,
+    PolicySettings,
+    RoutingSettings,
+    TargetSettings,
+    load_calibrations,
+)
+
+
+def policies_of(routing: RoutingSettings, scorer: Scorer) -> dict[str, Policy]:
+    """Every configured policy. Raises ConfigError for a calibration that doesn't fit."""
+    calibrated = load_calibrations(routing.calibration) if routing.calibration else {}
+    unknown = sorted(calibrated.keys() - routing.policies.keys())
+    if unknown:
+        raise ConfigError(str(routing.calibration), [f"{unknown[0]}: there is no such policy"])
+    return {
+        name: _policy(name, settings, routing, scorer, calibrated)
+        for name, settings in routing.policies.items()
+    }
+
+
+def shipped_samples(classifier: Path | None) -> list[Sample]:
+    """The calibration set in a classifier's file: scores with both tiers' outcomes."""
+    artefact, _ = load_artefact(classifier)
+    return [Sample(*row) for row in artefact["calibration"]]
+
+
+def shipped_scores(scorer: Scorer) -> list[float]:
+    """Scores distributed as those of the classifier's own chat prompts."""
+    return prior_scores([(p.threshold, p.large_share) for p in scorer.operating_points])
+
+
+def _policy(
+    name: str,
+    settings: PolicySettings,
+    routing: RoutingSettings,
+    scorer: Scorer,
+    calibrated: Mapping[str, CalibratedPolicy],
+) -> Policy:
+    source: ThresholdSource
+    if settings.target is None:
+        given = settings.threshold
+        source = FixedThreshold(routing.threshold if given is None else given)
+        origin = "routing.threshold" if given is None else "the policy"
+    elif (found := calibrated.get(name)) is not None:
+        _check_fresh(name, found, settings.target, routing, scorer)
+        source = FixedThreshold(found.threshold)
+        origin = f"calibrated for {found.target} on the {found.solved_on} samples ({found.samples})"
+    else:
+        source, origin = _solved(settings.target, routing, scorer)
+    return Policy(name, source, settings.safe_side, origin)
+
+
+def _check_fresh(
+    name: str,
+    found: CalibratedPolicy,
+    target: TargetSettings,
+    routing: RoutingSettings,
+    scorer: Scorer,
+) -> None:
+    problems = []
+    if found.router != scorer.version:
+        problems.append(f"{name}: calibrated for router {found.router}, this is {scorer.version}")
+    if found.target != str(target):
+        problems.append(f"{name}: calibrated for {found.target}, the target is {target}")
+    if problems:
+        raise ConfigError(str(routing.calibration), [*problems, "run slm-gateway calibrate again"])
+
+
+def _solved(
+    target: TargetSettings, routing: RoutingSettings, scorer: Scorer
+) -> tuple[ThresholdSource, str]:
+    if target.large_share is not None:
+        share = ShareTarget(target.large_share, shipped_scores(scorer))
+        return share, f"{target}, following live traffic"
+    if target.usd_per_day is not None:
+        start = routing.threshold
+        return SpendTarget(target.usd_per_day, start), f"{target}, following live traffic"
+    quality = target.quality or 0.0
+    try:
+        solved = solve_quality(shipped_samples(routing.classifier), quality, target.confidence)
+    except TooFewData as error:
+        raise ConfigError("routing.policies", [f"{target}: {error}"]) from error
+    return FixedThreshold(solved.threshold), f"{target}, on the shipped calibration set"
