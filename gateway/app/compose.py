@@ -10,6 +10,7 @@ from pathlib import Path
 from gateway.accounting.ledger import Ledger
 from gateway.accounting.pricing import cost_of
 from gateway.app.deployments import deployments_of
+from gateway.app.thresholds import configured_scorer, policy_thresholds
 from gateway.backends.local.backend import LocalBackend
 from gateway.backends.openai import OpenAIBackend
 from gateway.core.deployment import Deployment, Tier
@@ -18,16 +19,8 @@ from gateway.core.request import ChatRequest
 from gateway.core.usage import Usage, estimate_tokens
 from gateway.pipeline import Pipeline
 from gateway.routing.capability import CapabilityFilter
-from gateway.routing.classifier import ArtefactMismatch, Scorer, load_scorer
 from gateway.routing.router import Policy, Router
-from gateway.settings import (
-    ConfigError,
-    DeploymentSettings,
-    Environment,
-    PolicySettings,
-    RoutingSettings,
-    Settings,
-)
+from gateway.settings import DeploymentSettings, Environment, Settings
 
 
 @dataclass(slots=True)
@@ -110,7 +103,7 @@ def compose(
         durable=settings.ledger.durable,
         retention_days=settings.ledger.retention_days,
     )
-    router = _router(settings.routing, deployments, backends)
+    router = _router(settings, deployments, backends)
     pipeline = Pipeline(
         router=router,
         backends=backends,
@@ -152,9 +145,10 @@ def _backend(
 
 
 def _router(
-    routing: RoutingSettings, deployments: Sequence[Deployment], backends: Mapping[str, Backend]
+    settings: Settings, deployments: Sequence[Deployment], backends: Mapping[str, Backend]
 ) -> Router:
-    scorer = _scorer(routing.classifier)
+    routing = settings.routing
+    scorer = configured_scorer(routing.classifier)
     counters: dict[str, TokenCounter] = {}
     for name, backend in backends.items():
         if isinstance(backend, LocalBackend) and (counter := backend.counter) is not None:
@@ -162,8 +156,8 @@ def _router(
     return Router(
         deployments=deployments,
         policies={
-            name: Policy(name, _threshold(policy, routing.threshold, scorer))
-            for name, policy in routing.policies.items()
+            name: Policy(name, threshold)
+            for name, threshold in policy_thresholds(settings, scorer).items()
         },
         default_policy=routing.default_policy,
         scorer=scorer,
@@ -171,18 +165,3 @@ def _router(
         model_map=routing.model_map,
         fallback=routing.fallback,
     )
-
-
-def _scorer(path: Path | None) -> Scorer:
-    try:
-        return load_scorer(path)
-    except (ArtefactMismatch, OSError) as error:
-        raise ConfigError("routing.classifier", [str(error)]) from error
-
-
-def _threshold(policy: PolicySettings, default: float, scorer: Scorer) -> float:
-    if policy.target is not None:
-        return scorer.threshold_for(
-            quality=policy.target.quality, large_share=policy.target.large_share
-        )
-    return default if policy.threshold is None else policy.threshold
