@@ -85,11 +85,11 @@ class LedgerReader:
         """The newest rows first, as dicts in the order of `COLUMNS`; no limit when it is None."""
         statement = (
             sa.select(ledger)
-            .where(*_conditions(filters))
+            .where(*row_conditions(filters))
             .order_by(ledger.c.ts.desc(), ledger.c.request_id.desc(), ledger.c.attempt.desc())
             .limit(limit)
         )
-        with self._connection() as connection:
+        with self.connection() as connection:
             if connection is None:
                 return []
             return [shown(row._asdict()) for row in connection.execute(statement)]
@@ -105,7 +105,7 @@ class LedgerReader:
         if by not in GROUPINGS:
             raise ValueError(f"by must be one of {', '.join(GROUPINGS)}")
         source = (_rows_source if _needs_rows(by, filters) else _totals_source)(by, filters)
-        with self._connection() as connection:
+        with self.connection() as connection:
             if connection is None:
                 return []
             found = connection.execute(source).all()
@@ -123,12 +123,12 @@ class LedgerReader:
         request is priced anew; otherwise those that this tier answered keep their cost and the
         others stay unknown.
         """
-        with self._connection() as connection:
+        with self.connection() as connection:
             if connection is None:
                 return WhatIf(kind, 0, None, 0, None, 0)
             actual = _Sums()
             actual.add(
-                connection.execute(sa.select(*_row_sums()).where(*_conditions(filters))).one()
+                connection.execute(sa.select(*_row_sums()).where(*row_conditions(filters))).one()
             )
             answered = connection.execute(_answering_attempts(filters)).all()
         tier = Tier.LARGE if kind == "all-large" else Tier.SMALL
@@ -143,7 +143,8 @@ class LedgerReader:
         )
 
     @contextmanager
-    def _connection(self) -> Iterator[Connection | None]:
+    def connection(self) -> Iterator[Connection | None]:
+        """A connection for other readers of the same database; None where there is no ledger."""
         try:
             engine = open_for_reading(self._url)
         except (ValueError, ImportError, sa.exc.SQLAlchemyError) as error:
@@ -195,7 +196,8 @@ class _Sums:
         }
 
 
-def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
+def row_conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
+    """What the filters ask of the ledger's rows."""
     conditions: list[sa.ColumnElement[bool]] = []
     if (since := filters.get("since")) is not None:
         conditions.append(ledger.c.ts >= _moment(since))
@@ -244,7 +246,7 @@ def _rows_source(by: str, filters: Filters) -> sa.Select[Any]:
         "tag": ledger.c.tags,
         "day": day,
     }[by]
-    return sa.select(group, *_row_sums()).where(*_conditions(filters)).group_by(group)
+    return sa.select(group, *_row_sums()).where(*row_conditions(filters)).group_by(group)
 
 
 def _totals_source(by: str, filters: Filters) -> sa.Select[Any]:
@@ -270,7 +272,7 @@ def _needs_rows(by: str, filters: Filters) -> bool:
 
 def _answering_attempts(filters: Filters) -> sa.Select[Any]:
     """By tier, the sums of each request's last attempt."""
-    conditions = _conditions(filters)
+    conditions = row_conditions(filters)
     last = (
         sa.select(ledger.c.request_id, sa.func.max(ledger.c.attempt).label("attempt"))
         .where(*conditions)

@@ -12,7 +12,7 @@ from gateway.accounting.pricing import cost_of
 from gateway.app.deployments import deployments_of
 from gateway.app.estimates import Estimates
 from gateway.app.observed import Observed, watcher
-from gateway.app.policies import policies_of
+from gateway.app.policies import configured_scorer, policies_of
 from gateway.backends.local.backend import LocalBackend
 from gateway.backends.openai import OpenAIBackend
 from gateway.core.deployment import Deployment, Tier
@@ -21,12 +21,10 @@ from gateway.core.request import ChatRequest
 from gateway.pipeline import Pipeline
 from gateway.routing.affinity import Affinity, Sessions
 from gateway.routing.capability import CapabilityFilter
-from gateway.routing.classifier import ArtefactMismatch, Scorer, load_scorer
 from gateway.routing.language import language_of
 from gateway.routing.router import Experiment, Router
 from gateway.settings import (
     AffinitySettings,
-    ConfigError,
     DeploymentSettings,
     Environment,
     RoutingSettings,
@@ -162,14 +160,14 @@ def _router(
     backends: Mapping[str, Backend],
     estimates: Estimates,
 ) -> Router:
-    scorer = _scorer("routing.classifier", routing.classifier)
+    scorer = configured_scorer(routing.classifier)
     counters: dict[str, TokenCounter] = {}
     for name, backend in backends.items():
         if isinstance(backend, LocalBackend) and (counter := backend.counter) is not None:
             counters[name] = counter
     if any(one.languages is not None for one in deployments):
         language_of("load the model now, not at the first request")
-    shadow = None if routing.shadow is None else _scorer("routing.shadow", routing.shadow)
+    shadow = None if routing.shadow is None else configured_scorer(routing.shadow, "routing.shadow")
     return Router(
         deployments=deployments,
         policies=policies_of(routing, scorer),
@@ -193,10 +191,3 @@ def _affinity(settings: AffinitySettings, estimates: Estimates) -> Affinity | No
         lost_usd=estimates.lost_cache_usd,
         extra_usd=estimates.extra_usd,
     )
-
-
-def _scorer(key: str, path: Path | None) -> Scorer:
-    try:
-        return load_scorer(path)
-    except (ArtefactMismatch, OSError) as error:
-        raise ConfigError(key, [str(error)]) from error

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from gateway.accounting.catalogue import catalogue_price, context_window, provider_of
 from gateway.backends.local.backend import LOCAL_CAPABILITIES
 from gateway.backends.local.folder import describe
-from gateway.core.deployment import ALL_CAPABILITIES, Capability, Deployment
+from gateway.core.deployment import ALL_CAPABILITIES, Capability, Deployment, Tier
 from gateway.core.price import Price
 from gateway.settings import DeploymentSettings, Environment, Settings
 
@@ -19,6 +20,12 @@ def deployments_of(settings: Settings, environment: Environment) -> list[Deploym
         _local(entry, models_dir) if entry.backend == "local" else _remote(entry, environment)
         for entry in settings.deployments
     ]
+
+
+def priced_deployment(deployments: Iterable[Deployment], tier: Tier) -> Deployment | None:
+    """The one whose price stands for a tier: its first with a price, a callable one if any."""
+    priced = [one for one in deployments if one.tier is tier and one.price is not None]
+    return min(priced, key=lambda one: one.unavailable is not None, default=None)
 
 
 def _local(entry: DeploymentSettings, models_dir: Path) -> Deployment:

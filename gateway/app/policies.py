@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from gateway.routing.classifier import Scorer, load_artefact
+from gateway.routing.classifier import ArtefactMismatch, Scorer, load_artefact, load_scorer
 from gateway.routing.policy import FixedThreshold, Policy, ThresholdSource
 from gateway.routing.solving import Sample, TooFewData, solve_quality
 from gateway.routing.targets import ShareTarget, SpendTarget, prior_scores
@@ -14,6 +14,7 @@ from gateway.settings import (
     ConfigError,
     PolicySettings,
     RoutingSettings,
+    Settings,
     TargetSettings,
     load_calibrations,
 )
@@ -29,6 +30,21 @@ def policies_of(routing: RoutingSettings, scorer: Scorer) -> dict[str, Policy]:
         name: _policy(name, settings, routing, scorer, calibrated)
         for name, settings in routing.policies.items()
     }
+
+
+def policy_thresholds(settings: Settings) -> dict[str, float]:
+    """The threshold of each policy as it stands at start. Raises ConfigError."""
+    scorer = configured_scorer(settings.routing.classifier)
+    policies = policies_of(settings.routing, scorer)
+    return {name: policy.threshold for name, policy in policies.items()}
+
+
+def configured_scorer(path: Path | None, key: str = "routing.classifier") -> Scorer:
+    """The scorer of a classifier's file, else the shipped one. Raises ConfigError naming `key`."""
+    try:
+        return load_scorer(path)
+    except (ArtefactMismatch, OSError) as error:
+        raise ConfigError(key, [str(error)]) from error
 
 
 def shipped_samples(classifier: Path | None) -> list[Sample]:

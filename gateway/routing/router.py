@@ -243,9 +243,9 @@ def _explored(
     tier = Tier.LARGE if experiment.chance() < 0.5 else Tier.SMALL
     return _Weighed(
         tier,
-        reason="exploration",
+        reason="explored",
         propensity=likely if tier is weighed.tier else share / 2,
-        rules=(*weighed.rules, f"exploration:{share:g}"),
+        rules=(*weighed.rules, f"explored:{share:g}"),
     )
 
 

@@ -237,8 +237,8 @@ def explorer(share: float, *draws: float) -> Router:
     ("draws", "tier", "reason", "propensity"),
     [
         ((0.5,), Tier.SMALL, "below_threshold", 0.9),
-        ((0.1, 0.4), Tier.LARGE, "exploration", 0.1),
-        ((0.1, 0.6), Tier.SMALL, "exploration", 0.9),
+        ((0.1, 0.4), Tier.LARGE, "explored", 0.1),
+        ((0.1, 0.6), Tier.SMALL, "explored", 0.9),
     ],
 )
 def test_exploration_stores_the_probability_of_the_tier(
@@ -259,7 +259,7 @@ def test_exploration_happens_at_its_rate() -> None:
     chance = random.Random(1)
     one = explorer(0.3, *(chance.random() for _ in range(4_000)))
     decisions = [one.decide(request(EASY), ANYBODY) for _ in range(2_000)]
-    explored = sum(decision.reason == "exploration" for decision in decisions)
+    explored = sum(decision.reason == "explored" for decision in decisions)
     large = sum(decision.tier is Tier.LARGE for decision in decisions)
     assert explored == pytest.approx(600, abs=60)
     assert large == pytest.approx(300, abs=45)

@@ -18,6 +18,7 @@ COMMANDS = {
     "route": ("route", "Explain where a prompt would go, and why."),
     "score": ("score", "Score a file of prompts."),
     "costs": ("costs", "Show what calls cost, from the ledger."),
+    "replay": ("replay", "Replay the ledger at other thresholds, without a call."),
     "train": ("train", "Train the router's classifier from a data folder."),
     "evaluate": ("train", "Measure a classifier on a data folder."),
 }

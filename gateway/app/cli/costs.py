@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import re
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-import orjson
 import typer
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from gateway.accounting.pricing import usd_text
@@ -26,8 +21,16 @@ from gateway.accounting.query import (
     WhatIf,
 )
 from gateway.accounting.row import COLUMNS
+from gateway.app.cli.figures import (
+    console_for_tables,
+    counted,
+    money,
+    plain,
+    write_csv,
+    write_json,
+)
 from gateway.app.cli.options import ConfigFile, refuse, settings_or_exit
-from gateway.app.deployments import deployments_of
+from gateway.app.deployments import deployments_of, priced_deployment
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.errors import LedgerUnavailable
 from gateway.settings import Environment
@@ -115,9 +118,9 @@ def render_costs(url: str, deployments: Sequence[Deployment], report: CostsRepor
         return
     columns, records = _records(reader, deployments, report)
     if report.format == "json":
-        _write_json(records)
+        write_json(records)
     else:
-        _write_csv(columns, records)
+        write_csv(columns, records)
 
 
 def _records(
@@ -141,26 +144,10 @@ def _records(
     return COLUMNS, reader.rows(limit=report.limit, **report.filters)
 
 
-def _write_json(records: Iterable[dict[str, Any]]) -> None:
-    texts = [orjson.dumps(record).decode() for record in records]
-    typer.echo("[\n" + ",\n".join(texts) + "\n]" if texts else "[]")
-
-
-def _write_csv(columns: Sequence[str], records: Iterable[dict[str, Any]]) -> None:
-    writer = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
-    writer.writeheader()
-    for record in records:
-        if "tags" in record:
-            record["tags"] = orjson.dumps(record["tags"]).decode()
-        writer.writerow(record)
-
-
 def _print_tables(
     reader: LedgerReader, deployments: Sequence[Deployment], report: CostsReport
 ) -> None:
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=120)
+    console = console_for_tables()
     outcome = _what_if(reader, deployments, report.what_if or "all-large", report.filters)
     whole = True
     if report.by is None:
@@ -193,10 +180,10 @@ def _rows_table(rows: Iterable[dict[str, Any]]) -> Table:
         style = "" if row["outcome"] == "ok" else "yellow"
         table.add_row(
             row["ts"][:19].replace("T", " "),
-            *(_plain(row[name]) for name in ("tier", "deployment", "reason", "outcome")),
+            *(plain(row[name]) for name in ("tier", "deployment", "reason", "outcome")),
             _count(row["prompt_tokens"]),
             _count(row["completion_tokens"]),
-            _money(row["cost_usd"]),
+            money(row["cost_usd"]),
             f"{row['latency_ms']:,.0f}",
             style=style,
         )
@@ -211,11 +198,11 @@ def _groups_table(by: str, groups: Iterable[dict[str, Any]], total: Decimal | in
         share = f"{Decimal(group['cost_usd'] or 0) / total:.1%}" if total else "–"
         missing = f" + {group['unpriced']:,} unpriced" if group["unpriced"] else ""
         table.add_row(
-            _plain(group[by] or "(none)"),
+            plain(group[by] or "(none)"),
             f"{group['calls']:,}",
             _count(group["prompt_tokens"]),
             _count(group["completion_tokens"]),
-            _money(group["cost_usd"]) + missing,
+            money(group["cost_usd"]) + missing,
             share,
         )
     return table
@@ -225,48 +212,25 @@ def _what_if(
     reader: LedgerReader, deployments: Sequence[Deployment], kind: Scenario, filters: Filters
 ) -> WhatIf:
     """The scenario at the price of its tier's first priced deployment, a callable one if any."""
-    tier = Tier.LARGE if kind == "all-large" else Tier.SMALL
-    priced = [one for one in deployments if one.tier is tier and one.price is not None]
-    chosen = min(priced, key=lambda one: one.unavailable is not None, default=None)
+    chosen = priced_deployment(deployments, Tier.LARGE if kind == "all-large" else Tier.SMALL)
     return reader.what_if(kind, chosen.price if chosen else None, **filters)
 
 
 def _verdict(outcome: WhatIf) -> str:
     """One line: the total, the scenario's total, and what was saved."""
-    spent = _money(usd_text(outcome.actual_usd))
-    missing = (
-        f" (without {_counted(outcome.unpriced, 'unpriced call')})" if outcome.unpriced else ""
-    )
-    line = f"[bold]Total {spent}[/]{missing} for {_counted(outcome.requests, 'request')}."
+    spent = money(usd_text(outcome.actual_usd))
+    missing = f" (without {counted(outcome.unpriced, 'unpriced call')})" if outcome.unpriced else ""
+    line = f"[bold]Total {spent}[/]{missing} for {counted(outcome.requests, 'request')}."
     if outcome.usd is None:
         return f"{line} What {outcome.kind} would have cost is unknown: no price."
-    left_out = _counted(outcome.unknown, "request")
+    left_out = counted(outcome.unknown, "request")
     unknown = f" (without {left_out} of unknown cost)" if outcome.unknown else ""
-    line += f" {outcome.kind.capitalize()}: {_money(usd_text(outcome.usd))}{unknown}."
+    line += f" {outcome.kind.capitalize()}: {money(usd_text(outcome.usd))}{unknown}."
     if outcome.saved_share is None:
         return line
     colour = "green" if outcome.saved_share >= 0 else "red"
     return f"{line} [{colour}]Saved {outcome.saved_share:.1%}[/]."
 
 
-def _counted(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
-
-
 def _count(tokens: int | None) -> str:
     return "–" if tokens is None else f"{tokens:,}"
-
-
-def _plain(text: str) -> str:
-    """A text that clients may have chosen, without markup or control characters."""
-    return escape("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text))
-
-
-def _money(usd: str | None) -> str:
-    """An amount to read: cents above a dollar, six decimals below; json and csv are exact."""
-    if usd is None:
-        return "unpriced"
-    amount = Decimal(usd)
-    if 0 < amount < Decimal("0.000001"):
-        return "<$0.000001"
-    return f"${amount:,.2f}" if amount >= 1 else f"${amount:.6f}"

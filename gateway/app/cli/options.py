@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -31,3 +33,12 @@ def refuse(message: str, status: int = 2) -> NoReturn:
     """Say why on standard error, and end."""
     typer.echo(message, err=True)
     raise typer.Exit(status)
+
+
+@contextmanager
+def training_extra() -> Iterator[None]:
+    """Say which package is missing where the extra `train` isn't installed."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        refuse(f"{error.name} is missing: install `slm-gateway[train]`.", 1)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gateway.app.cli.options import refuse
+from gateway.app.cli.options import refuse, training_extra
 from gateway.routing.classifier import ArtefactMismatch, load_scorer
 
 if TYPE_CHECKING:
@@ -27,7 +25,7 @@ def train(
 ) -> None:
     """Train a classifier; the same data give the same file."""
     _refuse_empty(data)
-    with _training_extra(), Console(stderr=True).status("reading, fitting, calibrating"):
+    with training_extra(), Console(stderr=True).status("reading, fitting, calibrating"):
         from gateway.routing.training.examples import DataError
         from gateway.routing.training.recipe import train as fit_classifier
 
@@ -51,7 +49,7 @@ def evaluate(
 ) -> None:
     """Measure a classifier per source, beside length and random."""
     _refuse_empty(data)
-    with _training_extra(), Console(stderr=True).status("scoring"):
+    with training_extra(), Console(stderr=True).status("scoring"):
         from gateway.routing.training.evaluate import evaluate as measure
         from gateway.routing.training.examples import DataError
 
@@ -80,11 +78,3 @@ def _figure(value: float | None) -> str:
 def _refuse_empty(data: Path) -> None:
     if not any(data.glob("*.jsonl.gz")):
         refuse(f"{data} has no outcome tables (*.jsonl.gz).", 1)
-
-
-@contextmanager
-def _training_extra() -> Iterator[None]:
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        refuse(f"{error.name} is missing: install `slm-gateway[train]`.", 1)

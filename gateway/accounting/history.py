@@ -1,0 +1,132 @@
+"""The ledger read as requests, newest first: what was decided, what came of it, what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from itertools import groupby
+from typing import Any, Unpack
+
+import sqlalchemy as sa
+
+from gateway.accounting.database import feedback, ledger
+from gateway.accounting.pricing import usd_of
+from gateway.accounting.query import Filters, LedgerReader, row_conditions
+from gateway.core.deployment import Tier
+from gateway.core.usage import Usage
+
+#: Reasons of a decision that a threshold made; another threshold may make another one.
+ROUTED_REASONS = frozenset(
+    {"below_threshold", "above_threshold", "no_large_backend", "no_small_backend", "explored"}
+)
+
+#: Rows that are fetched at once: the history of a large ledger never stands in memory.
+_FETCHED_ROWS = 1000
+
+
+@dataclass(slots=True, frozen=True)
+class LoggedRequest:
+    """One request of the ledger.
+
+    `tier`, `reason` and `propensity` are those of the decision, that is of the first attempt.
+    `usage`, `answer_tier` and `answer_usd` are those of the answer: the last attempt that used
+    tokens. `usd` is what all attempts cost, None when one of them used tokens without a price.
+    `feedback` (0..1) is the newest that a user gave.
+    """
+
+    request_id: str
+    ts: datetime
+    tier: Tier
+    reason: str
+    model_requested: str = "auto"
+    policy: str | None = None
+    score: float | None = None
+    threshold: float | None = None
+    propensity: float = 1.0
+    usage: Usage | None = None
+    answer_tier: Tier | None = None
+    answer_usd: Decimal | None = None
+    usd: Decimal | None = Decimal(0)
+    feedback: float | None = None
+
+    @property
+    def is_routed(self) -> bool:
+        """Whether its score decided: not where the client or a capability chose the tier."""
+        return self.score is not None and self.reason in ROUTED_REASONS
+
+
+def requests_of(reader: LedgerReader, **filters: Unpack[Filters]) -> Iterator[LoggedRequest]:
+    """The requests whose first attempt the filters admit, newest first, as they are read.
+
+    Raises LedgerUnavailable when the database can't be read.
+    """
+    with reader.connection() as connection:
+        if connection is None:
+            return
+        rows = connection.execution_options(yield_per=_FETCHED_ROWS).execute(_statement(filters))
+        for _, attempts in groupby(rows, key=lambda row: row.request_id):
+            yield _request(list(attempts))
+
+
+def _statement(filters: Filters) -> sa.Select[Any]:
+    first, each = ledger, ledger.alias("each")
+    newest_feedback = (
+        sa.select(feedback.c.score)
+        .where(feedback.c.request_id == first.c.request_id)
+        .order_by(feedback.c.ts.desc())
+        .limit(1)
+        .scalar_subquery()
+    )
+    decision = ("request_id", "ts", "tier", "reason", "model_requested", "policy", "score")
+    return (
+        sa.select(
+            *(first.c[name] for name in (*decision, "threshold", "propensity")),
+            each.c.tier.label("answer_tier"),
+            each.c.prompt_tokens,
+            each.c.completion_tokens,
+            each.c.cached_tokens,
+            each.c.cost_pico,
+            newest_feedback.label("feedback"),
+        )
+        .join(each, each.c.request_id == first.c.request_id)
+        .where(first.c.attempt == 1, *row_conditions(filters))
+        .order_by(first.c.ts.desc(), first.c.request_id.desc(), each.c.attempt)
+    )
+
+
+def _request(attempts: Sequence[sa.Row[Any]]) -> LoggedRequest:
+    first = attempts[0]
+    used = [attempt for attempt in attempts if attempt.prompt_tokens is not None]
+    answer = used[-1] if used else None
+    costs = [_usd(attempt) for attempt in attempts]
+    unpriced = any(_usd(attempt) is None for attempt in used)
+    return LoggedRequest(
+        request_id=first.request_id,
+        ts=first.ts,
+        tier=Tier(first.tier),
+        reason=first.reason,
+        model_requested=first.model_requested,
+        policy=first.policy,
+        score=first.score,
+        threshold=first.threshold,
+        propensity=first.propensity,
+        usage=None if answer is None else _usage(answer),
+        answer_tier=None if answer is None else Tier(answer.answer_tier),
+        answer_usd=None if answer is None else _usd(answer),
+        usd=None if unpriced else sum((usd for usd in costs if usd is not None), Decimal(0)),
+        feedback=first.feedback,
+    )
+
+
+def _usd(attempt: sa.Row[Any]) -> Decimal | None:
+    return None if attempt.cost_pico is None else usd_of(attempt.cost_pico)
+
+
+def _usage(attempt: sa.Row[Any]) -> Usage:
+    return Usage(
+        prompt_tokens=attempt.prompt_tokens,
+        completion_tokens=attempt.completion_tokens or 0,
+        cached_tokens=attempt.cached_tokens or 0,
+    )
