@@ -60,10 +60,12 @@ class Pipeline:
         sink: Sink,
         retries: Mapping[str, int],
         wait_written: Callable[[], Awaitable[None]] | None = None,
+        keep_messages: bool = False,
     ) -> None:
         """`backends` and `retries` are keyed by deployment name.
 
-        With `wait_written` an answer ends only once its entry is on disk.
+        With `wait_written` an answer ends only once its entry is on disk. With `keep_messages` the
+        first entry of a routed request carries its messages.
         """
         self._router = router
         self._backends = backends
@@ -71,6 +73,7 @@ class Pipeline:
         self._sink = sink
         self._retries = retries
         self._wait_written = wait_written
+        self._keep_messages = keep_messages
 
     async def answer(self, request: ChatRequest, caller: Caller) -> Reply:
         """Decide once, then call until a first item has come.
@@ -85,6 +88,8 @@ class Pipeline:
             if attempt.wait_s:
                 await asyncio.sleep(attempt.wait_s)
             entry = _new_entry(request, caller, decision, attempt, overhead_ms)
+            if self._keep_messages and attempt.number == 1 and decision.score is not None:
+                entry.messages = request.messages
             items = self._call(request, caller, attempt.deployment, entry)
             try:
                 return Reply(decision, entry, await anext(items), items)

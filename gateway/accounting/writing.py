@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -11,11 +12,20 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
 
-from gateway.accounting.database import PICO_A_MICRO, daily_totals, ledger
+from gateway.accounting.database import (
+    PICO_A_MICRO,
+    conversations,
+    daily_totals,
+    feedback,
+    ledger,
+)
 from gateway.accounting.row import row_of
 from gateway.core.entry import LedgerEntry
 
 Row = dict[str, Any]
+
+#: Characters of a conversation as JSON.
+LONGEST_CONVERSATION = 64_000
 
 _GROUP = tuple(column.name for column in daily_totals.primary_key.columns)
 _SUMS = tuple(column.name for column in daily_totals.columns if column.name not in _GROUP)
@@ -33,15 +43,20 @@ def write_entries(engine: Engine, entries: Sequence[LedgerEntry]) -> int:
         if fresh:
             connection.execute(sa.insert(ledger), fresh)
             _add_to_totals(connection, fresh)
+            _keep_messages(connection, entries, fresh)
     return len(rows) - len(fresh)
 
 
 def delete_before(engine: Engine, cutoff: datetime, limit: int) -> bool:
-    """Delete about `limit` of the oldest rows from before `cutoff`; whether more are left."""
+    """Delete about `limit` of the oldest rows from before `cutoff`; whether more are left.
+
+    Feedback and messages of the same time go with them.
+    """
     with engine.begin() as connection:
         oldest = sa.select(ledger.c.ts).where(ledger.c.ts < cutoff).order_by(ledger.c.ts)
         bound = connection.scalar(oldest.offset(limit).limit(1))
-        connection.execute(sa.delete(ledger).where(ledger.c.ts < (bound or cutoff)))
+        for table in (ledger, feedback, conversations):
+            connection.execute(sa.delete(table).where(table.c.ts < (bound or cutoff)))
     return bound is not None
 
 
@@ -53,6 +68,22 @@ def _not_yet_written(connection: Connection, rows: Iterable[Row]) -> list[Row]:
     ):
         by_key.pop(tuple(key), None)
     return list(by_key.values())
+
+
+def _keep_messages(
+    connection: Connection, entries: Iterable[LedgerEntry], fresh: Iterable[Row]
+) -> None:
+    """Keep the messages that entries carry; too long ones are of no use to a bounded classifier."""
+    written = {(row["request_id"], row["attempt"]) for row in fresh}
+    kept: list[Row] = []
+    for entry in entries:
+        if entry.messages is None or (entry.request_id, entry.attempt) not in written:
+            continue
+        text = json.dumps(entry.messages, ensure_ascii=False, separators=(",", ":"))
+        if len(text) <= LONGEST_CONVERSATION:
+            kept.append({"request_id": entry.request_id, "ts": entry.ts, "messages": text})
+    if kept:
+        connection.execute(sa.insert(conversations), kept)
 
 
 def _add_to_totals(connection: Connection, rows: Iterable[Row]) -> None:

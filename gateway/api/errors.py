@@ -14,6 +14,7 @@ from gateway.core.errors import (
     InvalidRequest,
     LedgerUnavailable,
     ModelNotFound,
+    RequestNotFound,
     RequestTooLarge,
     Unauthorized,
     UpstreamError,
@@ -28,6 +29,7 @@ _GATEWAY_KEY_REFUSED = frozenset({401, 403})
 # The most specific class first.
 _STATUS: tuple[tuple[type[GatewayError], int], ...] = (
     (ModelNotFound, 404),
+    (RequestNotFound, 404),
     (RequestTooLarge, 413),
     (InvalidRequest, 400),
     (Unauthorized, 401),

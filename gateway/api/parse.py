@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, NotRequired
+from typing import Annotated, Any, NotRequired, TypeVar
 
 import orjson
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_config
@@ -16,6 +16,8 @@ from gateway.core.request import Caller, ChatRequest
 
 MAX_TAGS = 16
 MAX_TAG_LENGTH = 64
+
+Fields = TypeVar("Fields")
 
 _PERMISSIVE = ConfigDict(extra="ignore", strict=True)
 
@@ -60,10 +62,7 @@ _CHAT_FIELDS: TypeAdapter[_ChatFields] = TypeAdapter(_ChatFields)
 def parse_chat(body: bytes) -> ChatRequest:
     """Check a `/v1/chat/completions` body. Raises InvalidRequest naming the field at fault."""
     payload = parse_object(body)
-    try:
-        fields = _CHAT_FIELDS.validate_python(payload)
-    except ValidationError as error:
-        raise _invalid(error) from None
+    fields = checked(_CHAT_FIELDS, payload)
     options = fields.get("stream_options")
     max_tokens = fields.get("max_completion_tokens")
     return ChatRequest(
@@ -75,6 +74,14 @@ def parse_chat(body: bytes) -> ChatRequest:
         include_usage=bool(options and options.get("include_usage")),
         max_tokens=fields.get("max_tokens") if max_tokens is None else max_tokens,
     )
+
+
+def checked(fields: TypeAdapter[Fields], payload: dict[str, Any]) -> Fields:
+    """The fields that the gateway reads. Raises InvalidRequest naming the one at fault."""
+    try:
+        return fields.validate_python(payload)
+    except ValidationError as error:
+        raise _invalid(error) from None
 
 
 def parse_object(body: bytes) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
+from gateway.accounting.feedback import FeedbackBook
 from gateway.accounting.ledger import Ledger
 from gateway.accounting.pricing import cost_of
 from gateway.app.deployments import deployments_of
@@ -43,6 +44,7 @@ class Gateway:
     estimates: Estimates
     backends: Mapping[str, Backend]
     ledger: Ledger
+    feedback: FeedbackBook
     pipeline: Pipeline
 
     async def start(self) -> None:
@@ -56,6 +58,7 @@ class Gateway:
         for backend in self.backends.values():
             await backend.stop()
         self.ledger.stop()
+        self.feedback.close()
 
     def not_ready(self) -> dict[str, str | None]:
         """By part, why it can't serve yet; None where it can."""
@@ -119,6 +122,7 @@ def compose(
         price_call=cost_of,
         sink=Observed(ledger, [estimates.observe, watcher(router)]),
         wait_written=ledger.wait_written if settings.ledger.durable else None,
+        keep_messages=settings.ledger.keep_messages,
         retries={entry.name: entry.retries for entry in settings.deployments},
     )
     return Gateway(
@@ -129,6 +133,7 @@ def compose(
         estimates=estimates,
         backends=backends,
         ledger=ledger,
+        feedback=FeedbackBook(settings.ledger.url),
         pipeline=pipeline,
     )
 

@@ -17,6 +17,7 @@ from gateway.accounting.query import LedgerReader
 from gateway.api.chat import ChatCompletions
 from gateway.api.costs import costs_routes
 from gateway.api.errors import envelope, envelope_of, headers_of, status_of
+from gateway.api.feedback import feedback_routes
 from gateway.api.gate import Gate
 from gateway.api.health import health_routes
 from gateway.api.keys import KeyRing
@@ -56,6 +57,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.router.routes.insert(0, Route(CHAT_COMPLETIONS, chat, methods=["POST"]))
     app.include_router(models_routes(gateway.router))
     app.include_router(route_routes(gateway.router, gateway.estimate_costs, body_limit))
+    app.include_router(feedback_routes(gateway.feedback, body_limit))
     app.include_router(costs_routes(LedgerReader(gateway.settings.ledger.url)))
     app.include_router(health_routes(gateway.not_ready))
     app.add_middleware(Gate, keys=KeyRing(gateway.client_keys))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from gateway.core.price import UNPRICED, Cost
 from gateway.core.usage import Usage
@@ -15,12 +15,13 @@ Outcome = Literal["ok", "upstream_error", "timeout", "cancelled", "interrupted"]
 
 @dataclass(slots=True)
 class LedgerEntry:
-    """What the ledger keeps of one attempt. No prompt text, no key: `key_id` is a digest.
+    """What the ledger keeps of one attempt. No key: `key_id` is a digest.
 
     `ts` is when the request arrived (UTC). `latency_ms` runs from the call to its end, `ttft_ms`
     to its first item, `overhead_ms` is the gateway's own time before the call. `confidence` (0..1)
     is how sure a small model was of its first tokens, where a cascade watched it. `shadow_score` is
-    what the router `shadow_version` would have said; it decided nothing.
+    what the router `shadow_version` would have said; it decided nothing. `messages` are set only
+    where the configuration keeps them, apart from the row.
     """
 
     request_id: str
@@ -54,3 +55,4 @@ class LedgerEntry:
     ttft_ms: float | None = None
     overhead_ms: float = 0.0
     tags: Mapping[str, str] = field(default_factory=dict)
+    messages: Sequence[Mapping[str, Any]] | None = None

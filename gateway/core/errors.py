@@ -3,6 +3,7 @@
     GatewayError
     ├── InvalidRequest            the client's body, headers or model name (4xx)
     │   ├── ModelNotFound
+    │   ├── RequestNotFound       feedback on a request that the ledger doesn't have
     │   ├── ContextTooLong
     │   ├── CapabilityMissing     no deployment can do what the request needs
     │   └── RequestTooLarge
@@ -49,6 +50,12 @@ class ModelNotFound(InvalidRequest):
     """The `model` names nothing that the gateway serves."""
 
     code = "model_not_found"
+
+
+class RequestNotFound(InvalidRequest):
+    """The ledger has no such request, or another key made it."""
+
+    code = "request_not_found"
 
 
 class ContextTooLong(InvalidRequest):

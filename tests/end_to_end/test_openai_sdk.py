@@ -33,7 +33,7 @@ def test_an_easy_question_is_answered_by_the_real_small_model(
     assert raw.headers["x-gateway-reason"] == "below_threshold"
     assert 0 <= float(raw.headers["x-gateway-score"]) < 0.5
     assert float(raw.headers["x-gateway-threshold"]) == 0.5
-    assert raw.headers["x-gateway-router"].startswith("r1-")
+    assert raw.headers["x-gateway-router"].startswith("r2-")
     assert float(raw.headers["x-gateway-overhead-ms"]) < 1000
     assert raw.headers["x-gateway-cost-source"] == "computed"
     assert Decimal(raw.headers["x-gateway-cost-usd"]) > 0
