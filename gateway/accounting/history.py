@@ -11,7 +11,7 @@ from typing import Any, Unpack
 
 import sqlalchemy as sa
 
-from gateway.accounting.database import feedback, ledger
+from gateway.accounting.database import PICO_A_MICRO, feedback, ledger
 from gateway.accounting.pricing import usd_of
 from gateway.accounting.query import Filters, LedgerReader, row_conditions
 from gateway.core.deployment import Tier
@@ -68,6 +68,24 @@ def requests_of(reader: LedgerReader, **filters: Unpack[Filters]) -> Iterator[Lo
         rows = connection.execution_options(yield_per=_FETCHED_ROWS).execute(_statement(filters))
         for _, attempts in groupby(rows, key=lambda row: row.request_id):
             yield _request(list(attempts))
+
+
+def average_output_price(reader: LedgerReader, deployment: str) -> Decimal | None:
+    """USD per million output tokens over a deployment's priced calls; None without any.
+
+    Raises LedgerUnavailable when the database can't be read.
+    """
+    row = ledger.c
+    sums = sa.select(
+        sa.func.sum(row.cost_pico // PICO_A_MICRO),
+        sa.func.sum(row.cost_pico % PICO_A_MICRO),
+        sa.func.sum(row.completion_tokens),
+    ).where(row.deployment == deployment, row.cost_pico.is_not(None))
+    with reader.connection() as connection:
+        if connection is None:
+            return None
+        micro, pico_rest, tokens = (int(part or 0) for part in connection.execute(sums).one())
+    return usd_of(micro * PICO_A_MICRO + pico_rest) * 1_000_000 / tokens if tokens else None
 
 
 def _statement(filters: Filters) -> sa.Select[Any]:
