@@ -101,6 +101,7 @@ def _statement(filters: Filters) -> sa.Select[Any]:
     return (
         sa.select(
             *(first.c[name] for name in (*decision, "threshold", "propensity")),
+            each.c.attempt,
             each.c.tier.label("answer_tier"),
             each.c.prompt_tokens,
             each.c.completion_tokens,
@@ -117,9 +118,10 @@ def _statement(filters: Filters) -> sa.Select[Any]:
 def _request(attempts: Sequence[sa.Row[Any]]) -> LoggedRequest:
     first = attempts[0]
     used = [attempt for attempt in attempts if attempt.prompt_tokens is not None]
+    costs = {attempt.attempt: _usd(attempt) for attempt in attempts}
     answer = used[-1] if used else None
-    costs = [_usd(attempt) for attempt in attempts]
-    unpriced = any(_usd(attempt) is None for attempt in used)
+    unpriced = any(costs[attempt.attempt] is None for attempt in used)
+    known = [usd for usd in costs.values() if usd is not None]
     return LoggedRequest(
         request_id=first.request_id,
         ts=first.ts,
@@ -132,8 +134,8 @@ def _request(attempts: Sequence[sa.Row[Any]]) -> LoggedRequest:
         propensity=first.propensity,
         usage=None if answer is None else _usage(answer),
         answer_tier=None if answer is None else Tier(answer.answer_tier),
-        answer_usd=None if answer is None else _usd(answer),
-        usd=None if unpriced else sum((usd for usd in costs if usd is not None), Decimal(0)),
+        answer_usd=None if answer is None else costs[answer.attempt],
+        usd=None if unpriced else sum(known, Decimal(0)),
         feedback=first.feedback,
     )
 
