@@ -84,7 +84,12 @@ def replay(
         live = _configured(settings, reader)
         marks = {"live": live.default_threshold}
         if policy is not None:
-            new = _configured(settings_or_exit(policy), reader)
+            changed = settings_or_exit(policy)
+            if changed.routing.classifier != settings.routing.classifier:
+                typer.echo(
+                    "Another classifier would score anew; these are logged scores.", err=True
+                )
+            new = _configured(changed, reader)
             marks["new"] = new.default_threshold
             outcome = compare(requests_of(reader, **filters), live, new, listed=listed)
             write_comparison(outcome, live, new, output)

@@ -274,6 +274,18 @@ def test_a_policy_that_is_gone_and_thresholds_of_their_own_are_named(
     assert "0 requests of 1" in text
 
 
+def test_a_change_of_classifier_is_said_not_to_be_replayed(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policies = {"balanced": {"threshold": 0.6}}
+    new = config(folder, "other.yaml", classifier="mine.json.gz", policies=policies)
+    with pytest.raises(SystemExit):
+        main(["replay", "--config", str(folder / "live.yaml"), "--policy", str(new)])
+    output = capsys.readouterr()
+    assert output.err == "Another classifier would score anew; these are logged scores.\n"
+    assert "4 requests of 40" in output.out
+
+
 def test_bad_configurations_are_refused(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad = folder / "bad.yaml"
     bad.write_text("routing: {treshold: 0.5}")
