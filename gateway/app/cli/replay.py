@@ -84,12 +84,7 @@ def replay(
         live = _configured(settings, reader)
         marks = {"live": live.default_threshold}
         if policy is not None:
-            changed = settings_or_exit(policy)
-            if changed.routing.classifier != settings.routing.classifier:
-                typer.echo(
-                    "Another classifier would score anew; these are logged scores.", err=True
-                )
-            new = _configured(changed, reader)
+            new = _changed(policy, settings, reader)
             marks["new"] = new.default_threshold
             outcome = compare(requests_of(reader, **filters), live, new, listed=listed)
             write_comparison(outcome, live, new, output)
@@ -111,6 +106,13 @@ def _draw(swept: Sweep, marks: Mapping[str, float], path: Path) -> None:
         plot_sweep(swept, marks, path)
     except OSError as error:
         refuse(f"{path} can't be written: {error.strerror}.", 1)
+
+
+def _changed(path: Path, live: Settings, reader: LedgerReader) -> Thresholds:
+    settings = settings_or_exit(path)
+    if settings.routing.classifier != live.routing.classifier:
+        typer.echo("Another classifier would score anew; these are logged scores.", err=True)
+    return _configured(settings, reader)
 
 
 def _configured(settings: Settings, reader: LedgerReader) -> Thresholds:
