@@ -11,7 +11,7 @@ from typing import Any, Unpack
 
 import sqlalchemy as sa
 
-from gateway.accounting.database import feedback, ledger
+from gateway.accounting.database import PICO_A_MICRO, feedback, ledger
 from gateway.accounting.pricing import usd_of
 from gateway.accounting.query import Filters, LedgerReader, row_conditions
 from gateway.core.deployment import Tier
@@ -70,6 +70,24 @@ def requests_of(reader: LedgerReader, **filters: Unpack[Filters]) -> Iterator[Lo
             yield _request(list(attempts))
 
 
+def average_output_price(reader: LedgerReader, deployment: str) -> Decimal | None:
+    """USD per million output tokens over a deployment's priced calls; None without any.
+
+    Raises LedgerUnavailable when the database can't be read.
+    """
+    row = ledger.c
+    sums = sa.select(
+        sa.func.sum(row.cost_pico // PICO_A_MICRO),
+        sa.func.sum(row.cost_pico % PICO_A_MICRO),
+        sa.func.sum(row.completion_tokens),
+    ).where(row.deployment == deployment, row.cost_pico.is_not(None))
+    with reader.connection() as connection:
+        if connection is None:
+            return None
+        micro, pico_rest, tokens = (int(part or 0) for part in connection.execute(sums).one())
+    return usd_of(micro * PICO_A_MICRO + pico_rest) * 1_000_000 / tokens if tokens else None
+
+
 def _statement(filters: Filters) -> sa.Select[Any]:
     first, each = ledger, ledger.alias("each")
     newest_feedback = (
@@ -83,6 +101,7 @@ def _statement(filters: Filters) -> sa.Select[Any]:
     return (
         sa.select(
             *(first.c[name] for name in (*decision, "threshold", "propensity")),
+            each.c.attempt,
             each.c.tier.label("answer_tier"),
             each.c.prompt_tokens,
             each.c.completion_tokens,
@@ -99,9 +118,10 @@ def _statement(filters: Filters) -> sa.Select[Any]:
 def _request(attempts: Sequence[sa.Row[Any]]) -> LoggedRequest:
     first = attempts[0]
     used = [attempt for attempt in attempts if attempt.prompt_tokens is not None]
+    costs = {attempt.attempt: _usd(attempt) for attempt in attempts}
     answer = used[-1] if used else None
-    costs = [_usd(attempt) for attempt in attempts]
-    unpriced = any(_usd(attempt) is None for attempt in used)
+    unpriced = any(costs[attempt.attempt] is None for attempt in used)
+    known = [usd for usd in costs.values() if usd is not None]
     return LoggedRequest(
         request_id=first.request_id,
         ts=first.ts,
@@ -114,8 +134,8 @@ def _request(attempts: Sequence[sa.Row[Any]]) -> LoggedRequest:
         propensity=first.propensity,
         usage=None if answer is None else _usage(answer),
         answer_tier=None if answer is None else Tier(answer.answer_tier),
-        answer_usd=None if answer is None else _usd(answer),
-        usd=None if unpriced else sum((usd for usd in costs if usd is not None), Decimal(0)),
+        answer_usd=None if answer is None else costs[answer.attempt],
+        usd=None if unpriced else sum(known, Decimal(0)),
         feedback=first.feedback,
     )
 

@@ -33,13 +33,15 @@ def plot_sweep(sweep: Sweep, marks: Mapping[str, float], path: Path) -> None:
         axes.grid(alpha=0.3)
         for name, threshold in marks.items():
             axes.axvline(threshold, color=_GREY, linestyle=":", linewidth=1.5)
-            axes.annotate(
+            label = axes.annotate(
                 f" {name} {threshold:.4g}",
                 (threshold, 0.02),
                 xycoords=("data", "axes fraction"),
                 color=_GREY,
                 fontsize=9,
+                annotation_clip=True,
             )
+            label.set_in_layout(False)  # a mark beyond the axes would squeeze them
     figure.savefig(path, format="png")
 
 

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from gateway.accounting.comparison import Thresholds, compare
-from gateway.accounting.history import requests_of
+from gateway.accounting.history import average_output_price, requests_of
 from gateway.accounting.query import Filters, LedgerReader
 from gateway.accounting.replay import Sweep, sweep
 from gateway.app.cli.costs import Format, When, tag_filter
@@ -31,16 +31,16 @@ def thresholds_in(text: str) -> tuple[float, ...]:
     """The thresholds of `START:STOP:STEP`, both ends included, in exact decimal steps."""
     try:
         start, stop, step = map(Decimal, text.split(":"))
-        fits = 0 <= start <= stop <= 1 and step > 0
+        fits = 0 <= start <= stop <= 1 and 0 < step <= 1
     except (ValueError, InvalidOperation):
         fits = False
     if not fits:
         raise typer.BadParameter(
-            f"{text!r} isn't START:STOP:STEP with 0 ≤ START ≤ STOP ≤ 1 and STEP > 0, "
+            f"{text!r} isn't START:STOP:STEP with 0 ≤ START ≤ STOP ≤ 1 and 0 < STEP ≤ 1, "
             "such as 0:1:0.05",
             param_hint="--thresholds",
         )
-    if (stop - start) / step >= _MOST_THRESHOLDS:
+    if stop - start >= step * _MOST_THRESHOLDS:
         raise typer.BadParameter(
             f"{text!r} makes more than {_MOST_THRESHOLDS} thresholds",
             param_hint="--thresholds",
@@ -84,7 +84,7 @@ def replay(
         live = _configured(settings, reader)
         marks = {"live": live.default_threshold}
         if policy is not None:
-            new = _configured(settings_or_exit(policy), reader)
+            new = _changed(policy, settings, reader)
             marks["new"] = new.default_threshold
             outcome = compare(requests_of(reader, **filters), live, new, listed=listed)
             write_comparison(outcome, live, new, output)
@@ -108,6 +108,13 @@ def _draw(swept: Sweep, marks: Mapping[str, float], path: Path) -> None:
         refuse(f"{path} can't be written: {error.strerror}.", 1)
 
 
+def _changed(path: Path, live: Settings, reader: LedgerReader) -> Thresholds:
+    settings = settings_or_exit(path)
+    if settings.routing.classifier != live.routing.classifier:
+        typer.echo("Another classifier would score anew; these are logged scores.", err=True)
+    return _configured(settings, reader)
+
+
 def _configured(settings: Settings, reader: LedgerReader) -> Thresholds:
     try:
         by_policy = policy_thresholds(settings)
@@ -119,18 +126,16 @@ def _configured(settings: Settings, reader: LedgerReader) -> Thresholds:
 
 
 def _price_a_token(deployment: Deployment | None, reader: LedgerReader) -> Price | None:
-    """The deployment's price; of one by the hour, what its output tokens cost on average so far.
+    """The deployment's price; of one by the hour, what its output tokens cost on average.
 
     The log of a call elsewhere doesn't tell how long this deployment would have computed.
     """
     price = None if deployment is None else deployment.price
     if deployment is None or price is None or price.usd_per_hour is None:
         return price
-    groups = reader.summary("model")
-    own = next((group for group in groups if group["model"] == deployment.name), None)
-    if own is None or own["unpriced"] or not own["completion_tokens"] or not own["cost_usd"]:
+    average = average_output_price(reader, deployment.name)
+    if average is None:
         return price
-    average = Decimal(own["cost_usd"]) * 1_000_000 / own["completion_tokens"]
     return Price(
         price_id=f"{AVERAGE}{deployment.name}",
         usd_per_million_input=Decimal(0),

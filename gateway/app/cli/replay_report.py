@@ -158,7 +158,7 @@ def _price_notes(thresholds: Thresholds) -> Iterator[str]:
             average = money(usd_text(price.usd_per_million_output))
             yield (
                 f"{escape(price.price_id.removeprefix(AVERAGE))} is priced by the hour: what moves "
-                f"there is estimated at its average so far, {average} a million output tokens."
+                f"there is estimated at its average in the log, {average} a million output tokens."
             )
 
 
