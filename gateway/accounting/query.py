@@ -38,7 +38,8 @@ class Filters(TypedDict, total=False):
     """Which rows to look at; what is left out or None doesn't restrict.
 
     `since` ≤ ts < `until` (dates begin at 0:00 UTC, naive times are UTC). `model` is a
-    deployment's name or the model that the upstream said it served. `tag` is `key=value`.
+    deployment's name or the model that the upstream said it served. `tag` is `key=value`;
+    `router` is the version that scored a request.
     """
 
     since: date | None
@@ -47,6 +48,7 @@ class Filters(TypedDict, total=False):
     model: str | None
     tier: str | None
     tag: str | None
+    router: str | None
 
 
 @dataclass(slots=True, frozen=True)
@@ -207,6 +209,8 @@ def row_conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
         # LIKE ignores case in SQLite, and its wildcards would need escaping.
         without = sa.func.replace(ledger.c.tags, tag_text(*tag_pair(tag)), "")
         conditions.append(without != ledger.c.tags)
+    if (router := filters.get("router")) is not None:
+        conditions.append(ledger.c.router_version == router)
     return conditions + _named(ledger, filters)
 
 
@@ -267,7 +271,8 @@ def _needs_rows(by: str, filters: Filters) -> bool:
     parts_of_days = any(
         _moment(bound).astimezone(UTC).time() != time() for bound in bounds if bound is not None
     )
-    return by == "tag" or filters.get("tag") is not None or parts_of_days
+    needs_columns = any(filters.get(name) is not None for name in ("tag", "router"))
+    return by == "tag" or needs_columns or parts_of_days
 
 
 def _answering_attempts(filters: Filters) -> sa.Select[Any]:

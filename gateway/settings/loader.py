@@ -9,7 +9,7 @@ from types import UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 
 from gateway.settings.model import Settings
 
@@ -116,6 +116,8 @@ def _suggestion(location: tuple[int | str, ...], kind: type[BaseModel]) -> str:
 def _fields_at(location: tuple[int | str, ...], kind: type[BaseModel]) -> list[str]:
     """The keys that the section at `location` knows."""
     annotation: Any = kind
+    if issubclass(kind, RootModel):
+        annotation = kind.model_fields["root"].annotation
     for part in location:
         model = _section_in(annotation)
         if model is not None and isinstance(part, str) and part in model.model_fields:

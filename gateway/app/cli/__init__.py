@@ -19,6 +19,7 @@ COMMANDS = {
     "score": ("score", "Score a file of prompts."),
     "costs": ("costs", "Show what calls cost, from the ledger."),
     "replay": ("replay", "Replay the ledger at other thresholds, without a call."),
+    "calibrate": ("calibrate", "Solve policies' targets for thresholds, on your ledger."),
     "train": ("train", "Train the router's classifier from a data folder."),
     "evaluate": ("train", "Measure a classifier on a data folder."),
 }

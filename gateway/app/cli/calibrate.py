@@ -36,7 +36,7 @@ from gateway.settings import (
 DEFAULT_OUTPUT = Path("config/calibration.yaml")
 
 
-def calibrate(  # noqa: PLR0913, PLR0917 (one argument an option)
+def calibrate(
     config: ConfigFile = None,
     policy: Annotated[
         str | None, typer.Option(help="Only this policy; by default each that has a target.")
@@ -58,9 +58,13 @@ def calibrate(  # noqa: PLR0913, PLR0917 (one argument an option)
     since: When = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="The file to write; by default routing.calibration's.", show_default=False),
+        typer.Option(
+            help="The file to write; by default routing.calibration's.", show_default=False
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the diff, write nothing.")] = False,  # noqa: FBT002 (typer's form)
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the diff, write nothing.")
+    ] = False,  # noqa: FBT002 (typer)
 ) -> None:
     """Solve policies' targets for thresholds, with an interval; refuse where data are too few."""
     settings = settings_or_exit(config)
@@ -126,9 +130,7 @@ def _evidence(settings: Settings, router: str, since: When) -> Evidence:
     return evidence_of(requests_of(reader, since=since, router=router), prices)
 
 
-def _table(
-    found: Mapping[str, CalibratedPolicy], targets: Mapping[str, TargetSettings]
-) -> Table:
+def _table(found: Mapping[str, CalibratedPolicy], targets: Mapping[str, TargetSettings]) -> Table:
     table = Table("policy", "target", "threshold", "on its samples", "95%", "samples", "solved on")
     for name, one in found.items():
         table.add_row(
@@ -152,7 +154,7 @@ def _write(
     diff = difflib.unified_diff(
         old.splitlines(), new.splitlines(), str(path), f"{path} (new)", lineterm=""
     )
-    console.print(Syntax("\n".join(diff), "diff", background_color="default"))
+    console.print(Syntax("\n".join(diff), "diff", background_color="default", word_wrap=True))
     if not dry_run:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(new, encoding="utf-8")

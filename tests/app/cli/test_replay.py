@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from datetime import timedelta
 from decimal import Decimal
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from gateway.core.usage import Usage
 from tests.accounting.ledger_entries import NOON, entry, record
 from tests.gateway_process import run_cli
 
+SHIPPED = resources.files("gateway.routing").joinpath("weights", "router.json.gz")
 QUIET = {"OPENAI_API_KEY": "", "GATEWAY_API_KEYS": ""}
 
 #: 1,000 tokens in and 100 out: 0.0035 USD on the large tier, 0.0002 on the small one.
@@ -278,7 +280,9 @@ def test_a_change_of_classifier_is_said_not_to_be_replayed(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     policies = {"balanced": {"threshold": 0.6}}
-    new = config(folder, "other.yaml", classifier="mine.json.gz", policies=policies)
+    mine = folder / "mine.json.gz"
+    mine.write_bytes(SHIPPED.read_bytes())
+    new = config(folder, "other.yaml", classifier=str(mine), policies=policies)
     with pytest.raises(SystemExit):
         main(["replay", "--config", str(folder / "live.yaml"), "--policy", str(new)])
     output = capsys.readouterr()
