@@ -62,9 +62,7 @@ def calibrate(
             help="The file to write; by default routing.calibration's.", show_default=False
         ),
     ] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show the diff, write nothing.")
-    ] = False,  # noqa: FBT002 (typer)
+    dry_run: Annotated[bool, typer.Option(help="Write nothing.")] = False,  # noqa: FBT002 (typer)
 ) -> None:
     """Solve policies' targets for thresholds, with an interval; refuse where data are too few."""
     settings = settings_or_exit(config)
