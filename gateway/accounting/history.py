@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -11,7 +12,7 @@ from typing import Any, Unpack
 
 import sqlalchemy as sa
 
-from gateway.accounting.database import PICO_A_MICRO, feedback, ledger
+from gateway.accounting.database import PICO_A_MICRO, conversations, feedback, ledger
 from gateway.accounting.pricing import usd_of
 from gateway.accounting.query import Filters, LedgerReader, row_conditions
 from gateway.core.deployment import Tier
@@ -33,7 +34,8 @@ class LoggedRequest:
     `tier`, `reason` and `propensity` are those of the decision, that is of the first attempt.
     `usage`, `answer_tier` and `answer_usd` are those of the answer: the last attempt that used
     tokens. `usd` is what all attempts cost, None when one of them used tokens without a price.
-    `feedback` (0..1) is the newest that a user gave.
+    `feedback` (0..1) is the newest that a user gave. `escalated` is whether a cascade gave up on
+    the small tier's answer.
     """
 
     request_id: str
@@ -50,6 +52,10 @@ class LoggedRequest:
     answer_usd: Decimal | None = None
     usd: Decimal | None = Decimal(0)
     feedback: float | None = None
+    session: str | None = None
+    escalated: bool = False
+    shadow_version: str | None = None
+    shadow_score: float | None = None
 
     @property
     def is_routed(self) -> bool:
@@ -98,10 +104,12 @@ def _statement(filters: Filters) -> sa.Select[Any]:
         .scalar_subquery()
     )
     decision = ("request_id", "ts", "tier", "reason", "model_requested", "policy", "score")
+    beside = ("session", "shadow_version", "shadow_score")
     return (
         sa.select(
-            *(first.c[name] for name in (*decision, "threshold", "propensity")),
+            *(first.c[name] for name in (*decision, "threshold", "propensity", *beside)),
             each.c.attempt,
+            each.c.reason.label("attempt_reason"),
             each.c.tier.label("answer_tier"),
             each.c.prompt_tokens,
             each.c.completion_tokens,
@@ -137,6 +145,10 @@ def _request(attempts: Sequence[sa.Row[Any]]) -> LoggedRequest:
         answer_usd=None if answer is None else costs[answer.attempt],
         usd=None if unpriced else sum(known, Decimal(0)),
         feedback=first.feedback,
+        session=first.session,
+        escalated=any(attempt.attempt_reason == "escalated" for attempt in attempts),
+        shadow_version=first.shadow_version,
+        shadow_score=first.shadow_score,
     )
 
 
@@ -150,3 +162,15 @@ def _usage(attempt: sa.Row[Any]) -> Usage:
         completion_tokens=attempt.completion_tokens or 0,
         cached_tokens=attempt.cached_tokens or 0,
     )
+
+
+def kept_messages(reader: LedgerReader, most: int) -> dict[str, list[dict[str, Any]]]:
+    """By request id, the messages of the newest requests whose messages were kept.
+
+    Raises LedgerUnavailable when the database can't be read.
+    """
+    newest = sa.select(conversations).order_by(conversations.c.ts.desc()).limit(most)
+    with reader.connection() as connection:
+        if connection is None:
+            return {}
+        return {row.request_id: json.loads(row.messages) for row in connection.execute(newest)}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from gateway.routing.classifier import ArtefactMismatch, Scorer, load_artefact, load_scorer
 from gateway.routing.policy import FixedThreshold, Policy, ThresholdSource
+from gateway.routing.registry import classifier_file
 from gateway.routing.solving import Sample, TooFewData, solve_quality
 from gateway.routing.targets import ShareTarget, SpendTarget, prior_scores
 from gateway.settings import (
@@ -42,14 +43,14 @@ def policy_thresholds(settings: Settings) -> dict[str, float]:
 def configured_scorer(path: Path | None, key: str = "routing.classifier") -> Scorer:
     """The scorer of a classifier's file, else the shipped one. Raises ConfigError naming `key`."""
     try:
-        return load_scorer(path)
+        return load_scorer(classifier_file(path))
     except (ArtefactMismatch, OSError) as error:
         raise ConfigError(key, [str(error)]) from error
 
 
 def shipped_samples(classifier: Path | None) -> list[Sample]:
     """The calibration set in a classifier's file: scores with both tiers' outcomes."""
-    artefact, _ = load_artefact(classifier)
+    artefact, _ = load_artefact(classifier_file(classifier))
     return [Sample(*row) for row in artefact["calibration"]]
 
 

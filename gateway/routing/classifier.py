@@ -17,7 +17,6 @@ import hashlib
 import json
 import math
 from array import array
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -138,18 +137,6 @@ class Scorer:
             sorted((part for part in parts if part.effect), key=lambda part: -abs(part.effect))
         )
 
-    def threshold_for(
-        self, *, quality: float | None = None, large_share: float | None = None
-    ) -> float:
-        """The highest threshold that kept `quality`, or the lowest within `large_share`."""
-        points = self.operating_points
-        if quality is not None:
-            kept = [point.threshold for point in points if point.quality >= quality]
-            return max(kept, default=0.0)
-        wanted = 1.0 if large_share is None else large_share
-        position = bisect_left([-point.large_share for point in points], -wanted)
-        return points[min(position, len(points) - 1)].threshold
-
     def _known(self, grams: Sequence[str]) -> list[int]:
         places = map(self._vocabulary.get, grams)
         return [place for place in places if place is not None]
@@ -198,14 +185,27 @@ def load_artefact(path: Path | None = None) -> tuple[Mapping[str, Any], str]:
     """The parsed file and its version. Raises as `load_scorer` does."""
     if path is None:
         shipped = resources.files("gateway.routing").joinpath("weights", "router.json.gz")
-        packed = shipped.read_bytes()
-    else:
-        packed = path.read_bytes()
+        return _unpacked(shipped.read_bytes(), "the shipped file")
+    return _unpacked(path.read_bytes(), str(path))
+
+
+def artefact_version(packed: bytes) -> str:
+    """The version of a classifier's file, by its content. Raises ArtefactMismatch."""
+    return _unpacked(packed, "it")[1]
+
+
+def pack_artefact(artefact: Mapping[str, Any]) -> bytes:
+    """A classifier's file; the same artefact gives the same bytes."""
+    content = json.dumps(artefact, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    return gzip.compress(content.encode(), 9, mtime=0)
+
+
+def _unpacked(packed: bytes, source: str) -> tuple[Mapping[str, Any], str]:
     try:
         content = gzip.decompress(packed)
         artefact = json.loads(content)
     except (OSError, EOFError, ValueError) as error:
-        raise ArtefactMismatch(f"{path} is not a classifier's file: {error}") from error
+        raise ArtefactMismatch(f"{source} is not a classifier's file: {error}") from error
     return artefact, f"r{FORMAT}-{hashlib.sha256(content).hexdigest()[:10]}"
 
 

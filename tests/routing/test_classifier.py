@@ -181,13 +181,3 @@ def test_the_version_follows_the_content(tmp_path: Path) -> None:
     other = load_scorer(changed(tmp_path, lambda artefact: artefact.update(bias=[0.25, 0.0])))
     assert len({SCORER.version, other.version, same.version}) >= 2
     assert SCORER.version.startswith("r2-")
-
-
-def test_thresholds_for_targets() -> None:
-    strict, loose = SCORER.threshold_for(quality=0.99), SCORER.threshold_for(quality=0.9)
-    assert 0 <= strict < loose <= 1
-    few, many = SCORER.threshold_for(large_share=0.1), SCORER.threshold_for(large_share=0.6)
-    assert few > many
-    shares = {point.threshold: point.large_share for point in SCORER.operating_points}
-    assert shares[few] <= 0.1
-    assert SCORER.threshold_for(quality=1.1) == 0.0

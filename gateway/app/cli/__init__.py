@@ -20,7 +20,9 @@ COMMANDS = {
     "costs": ("costs", "Show what calls cost, from the ledger."),
     "replay": ("replay", "Replay the ledger at other thresholds, without a call."),
     "calibrate": ("calibrate", "Solve policies' targets for thresholds, on your ledger."),
-    "train": ("train", "Train the router's classifier from a data folder."),
+    "train": ("train", "Train the router from a data folder, or correct it by rated traffic."),
+    "routers": ("learn", "List learnt routers, promote one, or roll back."),
+    "shadow": ("learn", "Compare the live router with the shadow one."),
     "evaluate": ("train", "Measure a classifier on a data folder."),
 }
 

@@ -10,7 +10,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gateway.app.cli.options import refuse, training_extra
+from gateway.app.cli.costs import When
+from gateway.app.cli.learn import Folder, learn_from_ledger
+from gateway.app.cli.options import ConfigFile, refuse, training_extra
 from gateway.routing.classifier import ArtefactMismatch, load_scorer
 
 if TYPE_CHECKING:
@@ -20,10 +22,27 @@ DataFolder = Annotated[Path, typer.Option("--data", help="A folder of outcome ta
 
 
 def train(
-    data: DataFolder,
-    output: Annotated[Path, typer.Option("--output", help="Where the classifier goes.")],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="A folder of outcome tables (.jsonl.gz); without it, your ledger."),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="With --data: where the classifier goes.")
+    ] = None,
+    config: ConfigFile = None,
+    since: When = None,
+    folder: Folder = None,
+    dry_run: Annotated[bool, typer.Option(help="Judge, but promote nothing.")] = False,  # noqa: FBT002 (typer)
 ) -> None:
-    """Train a classifier; the same data give the same file."""
+    """Train a router: from outcome tables, or the one in use anew by your ledger's feedback.
+
+    From a ledger it is promoted only if it is shown to beat the one in use and the random control.
+    """
+    if data is None:
+        learn_from_ledger(config, since, folder, dry_run=dry_run)
+        return
+    if output is None:
+        refuse("--output is needed with --data.")
     _refuse_empty(data)
     with training_extra(), Console(stderr=True).status("reading, fitting, calibrating"):
         from gateway.routing.training.examples import DataError

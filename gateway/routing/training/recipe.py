@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import json
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from gateway.routing.classifier import FORMAT
+from gateway.routing.classifier import FORMAT, pack_artefact
 from gateway.routing.conversation import Conversation
 from gateway.routing.domain import LEAST_GRAMS, script_of
 from gateway.routing.exam import quantities
@@ -82,7 +80,7 @@ def train(
         ],
     }
     output.parent.mkdir(parents=True, exist_ok=True)
-    packed = _packed(artefact)
+    packed = pack_artefact(artefact)
     output.write_bytes(packed)
     return TrainingReport(
         outcomes=len(train_outcomes),
@@ -90,11 +88,6 @@ def train(
         vocabulary=len(fitted.chat.grams),
         size_bytes=len(packed),
     )
-
-
-def _packed(artefact: Mapping[str, Any]) -> bytes:
-    content = json.dumps(artefact, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-    return gzip.compress(content.encode(), 9, mtime=0)
 
 
 def _examples(outcomes: Sequence[Outcome], prompts: Sequence[LabelledPrompt]) -> list[Example]:
