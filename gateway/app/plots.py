@@ -45,23 +45,34 @@ def plot_sweep(sweep: Sweep, marks: Mapping[str, float], path: Path) -> None:
     figure.savefig(path, format="png")
 
 
-def plot_cost_quality(curves: Mapping[str, Sequence[CurvePoint]], path: Path) -> None:
-    """Quality against the share sent to the large tier, a line and its band for each router.
+def plot_cost_quality(curves: Mapping[str, Mapping[str, Sequence[CurvePoint]]], path: Path) -> None:
+    """Quality against the share sent to the large tier: a panel a source, a line a router.
 
-    Raises OSError when the file can't be written.
+    The first router's line has its band. Raises OSError when the file can't be written.
     """
-    figure = Figure(figsize=(7, 5), dpi=120, layout="constrained")
-    axes = figure.subplots()
-    for number, (name, points) in enumerate(curves.items()):
+    columns = min(3, len(curves))
+    rows = -(-len(curves) // columns)
+    figure = Figure(figsize=(5 * columns, 4 * rows), dpi=110, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False).flat
+    for axes, (source, by_router) in zip(panels, curves.items(), strict=False):
+        _draw_curves(axes, by_router)
+        axes.set_title(source, fontsize=11)
+    for axes in figure.axes[len(curves) :]:
+        axes.set_visible(False)
+    figure.savefig(path, format="png")
+
+
+def _draw_curves(axes: Axes, by_router: Mapping[str, Sequence[CurvePoint]]) -> None:
+    for number, (name, points) in enumerate(by_router.items()):
         share, mean, low, high = zip(*points, strict=True)
         colour = _CYCLE[number % len(_CYCLE)]
-        axes.plot(share, mean, color=colour, label=name)
-        axes.fill_between(share, low, high, color=colour, alpha=0.15, linewidth=0)
+        axes.plot(share, mean, color=colour, label=name, linewidth=1.2 if number else 2)
+        if not number:
+            axes.fill_between(share, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.set(xlabel="share sent to the large tier", ylabel="quality", xlim=(0, 1))
     axes.xaxis.set_major_formatter(PercentFormatter(1))
     axes.grid(alpha=0.3)
-    axes.legend()
-    figure.savefig(path, format="png")
+    axes.legend(fontsize=8)
 
 
 def _draw_cost(axes: Axes, sweep: Sweep) -> None:

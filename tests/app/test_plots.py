@@ -68,10 +68,12 @@ def test_curves_are_drawn_in_colours_of_their_own(tmp_path: Path) -> None:
         "router": [(0.0, 0.5, 0.45, 0.55), (0.5, 0.8, 0.75, 0.85), (1.0, 0.9, 0.85, 0.95)],
         "random": [(0.0, 0.5, 0.45, 0.55), (1.0, 0.9, 0.85, 0.95)],
     }
-    plot_cost_quality(curves, path)
+    plot_cost_quality({"one": curves, "two": curves}, path)
     assert {BLUE, ORANGE} <= colours(path)
 
 
 def test_a_folder_that_is_missing_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="absent"):
-        plot_cost_quality({"one": [(0.0, 1.0, 1.0, 1.0)]}, tmp_path / "absent" / "out.png")
+        plot_cost_quality(
+            {"one": {"router": [(0.0, 1.0, 1.0, 1.0)]}}, tmp_path / "absent" / "out.png"
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.app.cli.costs import When
+from gateway.app.cli.figures import console_for_tables, write_json
 from gateway.app.cli.learn import Folder, learn_from_ledger
 from gateway.app.cli.options import ConfigFile, refuse, training_extra
 from gateway.routing.classifier import ArtefactMismatch, load_scorer
@@ -65,23 +67,37 @@ def evaluate(
         Path | None, typer.Option(help="A classifier's file; by default the one in the package.")
     ] = None,
     split: Annotated[str, typer.Option(help="Which rows of the tables.")] = "dev",
+    plot: Annotated[
+        Path | None, typer.Option(metavar="OUT.png", help="Draw each source's curve with its band.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The rows as JSON.")] = False,  # noqa: FBT002 (typer)
 ) -> None:
-    """Measure a classifier per source, beside length and random."""
+    """Measure a classifier per source, beside random, length, TF-IDF and LiteLLM's rules.
+
+    LiteLLM's rules need the package litellm.
+    """
     _refuse_empty(data)
-    with training_extra(), Console(stderr=True).status("scoring"):
+    with training_extra(), Console(stderr=True).status("scoring, resampling"):
         from gateway.routing.training.evaluate import evaluate as measure
         from gateway.routing.training.examples import DataError
 
         try:
-            rows = measure(load_scorer(classifier), data, split)
+            found = measure(load_scorer(classifier), data, split)
         except (ArtefactMismatch, DataError, OSError) as error:
             refuse(str(error), 1)
+        if plot is not None:
+            from gateway.app.plots import plot_cost_quality
+
+            plot_cost_quality(found.curves, plot)
+    if as_json:
+        write_json([asdict(row) for row in found.measurements])
+        return
     table = Table(
         "source", "router", "prompts", "APGR", "95%", "CPT(50%)", "CPT(80%)", "AUROC", "ECE"
     )
-    for row in rows:
+    for row in found.measurements:
         table.add_row(row.source, row.router, f"{row.prompts:,}", *_figures(row))
-    Console().print(table)
+    console_for_tables().print(table)
 
 
 def _figures(row: Measurement) -> list[str]:

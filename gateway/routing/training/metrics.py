@@ -112,3 +112,34 @@ def _resampled_apgr(prompts: Sequence[Scored], resamples: int, random: Random) -
     for _ in range(resamples):
         value = apgr(random.choices(prompts, k=len(prompts)))
         yield value if value == value else 0.5  # noqa: PLR0124 (nan)
+
+
+def curve_band(
+    prompts: Sequence[Scored], resamples: int, *, steps: int = 50, seed: int = 0
+) -> list[tuple[float, float, float, float]]:
+    """The curve at even shares: (share, quality, and the ends of its 95 % bootstrap interval)."""
+    shares = [step / steps for step in range(steps + 1)]
+    whole = _at_shares(quality_curve(prompts), shares)
+    random = Random(seed)  # noqa: S311 (statistics)
+    drawn = [
+        _at_shares(quality_curve(random.choices(prompts, k=len(prompts))), shares)
+        for _ in range(resamples)
+    ]
+    band = []
+    for place, share in enumerate(shares):
+        values = sorted(one[place] for one in drawn)
+        low, high = values[int(0.025 * resamples)], values[int(0.975 * resamples) - 1]
+        band.append((share, whole[place], low, high))
+    return band
+
+
+def _at_shares(points: Sequence[Point], shares: Sequence[float]) -> list[float]:
+    """The curve's quality at rising shares, by linear interpolation."""
+    found = []
+    place = 0
+    for share in shares:
+        while place + 2 < len(points) and points[place + 1][0] < share:
+            place += 1
+        (x0, y0), (x1, y1) = points[place], points[place + 1]
+        found.append(y0 + (y1 - y0) * min(1.0, (share - x0) / (x1 - x0)))
+    return found

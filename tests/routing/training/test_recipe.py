@@ -53,11 +53,18 @@ def test_the_same_data_give_the_same_file_and_it_has_learnt(data: Path, tmp_path
         for word in ("thorny", "plain")
     )
     assert hard > 0.5 > easy
-    ours, length, chance = evaluate(scorer, data, "dev")[:3]
+    found = evaluate(scorer, data, "dev")
+    by_router = {row.router: row for row in found.measurements if row.source == "made/made"}
+    ours, chance = by_router[scorer.version], by_router["random"]
     assert ours.apgr is not None
-    assert length.apgr is not None
     assert chance.apgr is not None
     assert ours.apgr > 0.7 > chance.apgr
+    assert by_router["TF-IDF"].apgr == pytest.approx(ours.apgr), "it finds the word too"
+    assert by_router.keys() >= {"length"}
     assert ours.auroc == 1.0
+    curve = found.curves["made/made"][scorer.version]
+    assert curve[0][:2] == (0.0, 0.5)
+    assert curve[-1][:2] == (1.0, 1.0)
+    assert all(low <= quality <= high for _, quality, low, high in curve)
     points = scorer.operating_points
     assert [point.quality for point in points] == sorted((p.quality for p in points), reverse=True)
