@@ -12,6 +12,7 @@ from gateway.accounting.pricing import cost_of
 from gateway.app.deployments import deployments_of
 from gateway.backends.local.backend import LocalBackend
 from gateway.backends.openai import OpenAIBackend
+from gateway.core.cascade import Cascade
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.interfaces import Backend, TokenCounter
 from gateway.core.request import ChatRequest
@@ -162,7 +163,7 @@ def _router(
     return Router(
         deployments=deployments,
         policies={
-            name: Policy(name, _threshold(policy, routing.threshold, scorer))
+            name: Policy(name, _threshold(policy, routing.threshold, scorer), _cascade(policy))
             for name, policy in routing.policies.items()
         },
         default_policy=routing.default_policy,
@@ -186,3 +187,10 @@ def _threshold(policy: PolicySettings, default: float, scorer: Scorer) -> float:
             quality=policy.target.quality, large_share=policy.target.large_share
         )
     return default if policy.threshold is None else policy.threshold
+
+
+def _cascade(policy: PolicySettings) -> Cascade | None:
+    configured = policy.cascade
+    if configured is None:
+        return None
+    return Cascade(configured.hold_tokens, configured.min_confidence)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gateway.core.cascade import Cascade
 from gateway.core.deployment import Deployment, Tier
 
 
@@ -32,7 +33,8 @@ class RouteDecision:
     `score` is the calibrated probability (0..1) that the small tier's answer falls short;
     score ≥ `threshold` sends the request to the large tier. Both are None when the client named a
     deployment. `fallbacks` are the further deployments to try, in order. `propensity` is the
-    probability with which this deployment was chosen.
+    probability with which this deployment was chosen. With a `cascade` the answer is given up when
+    the model isn't sure of its beginning, and `escalation` (never None then) answers instead.
     """
 
     deployment: Deployment
@@ -44,6 +46,8 @@ class RouteDecision:
     fallbacks: tuple[Deployment, ...] = ()
     excluded: tuple[Exclusion, ...] = ()
     propensity: float = 1.0
+    cascade: Cascade | None = None
+    escalation: Deployment | None = None
 
     @property
     def tier(self) -> Tier:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Literal, NoReturn, Protocol
 
+from gateway.core.cascade import Cascade
 from gateway.core.decision import Contribution, Exclusion, Explanation, RouteDecision
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.errors import (
@@ -42,10 +43,11 @@ class DifficultyScorer(Protocol):
 
 @dataclass(slots=True, frozen=True)
 class Policy:
-    """A named threshold."""
+    """A named threshold, and whether what it sends to the small tier is watched."""
 
     name: str
     threshold: float
+    cascade: Cascade | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -103,6 +105,7 @@ class Router:
         wanted = Tier.LARGE if score >= asked.threshold else Tier.SMALL
         in_order = sorted(eligible, key=lambda one: one.tier is not wanted)  # stable
         chosen = in_order[0]
+        cascade, escalation = _cascade(asked.policy, wanted, in_order)
         return RouteDecision(
             deployment=chosen,
             reason=_reason(wanted, chosen, excluded),
@@ -112,6 +115,8 @@ class Router:
             policy=asked.policy.name if asked.policy is not None else None,
             fallbacks=self._fallbacks(chosen, in_order[1:]),
             excluded=excluded,
+            cascade=cascade,
+            escalation=escalation,
         )
 
     def explain(self, request: ChatRequest, caller: Caller) -> Explanation:
@@ -193,6 +198,18 @@ def _threshold_in(model: str) -> float:
             f"'{model}' must name a threshold from 0 to 1, such as {AUTO}@0.35.", param="model"
         )
     return threshold
+
+
+def _cascade(
+    policy: Policy | None, wanted: Tier, in_order: Sequence[Deployment]
+) -> tuple[Cascade | None, Deployment | None]:
+    """The policy's cascade and whom it escalates to, where the score chose the small tier."""
+    if policy is None or policy.cascade is None or wanted is not Tier.SMALL:
+        return None, None
+    large = next((one for one in in_order if one.tier is Tier.LARGE), None)
+    if large is None or in_order[0].tier is not Tier.SMALL:
+        return None, None
+    return policy.cascade, large
 
 
 def _reason(wanted: Tier, chosen: Deployment, excluded: Sequence[Exclusion]) -> str:

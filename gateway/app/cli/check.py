@@ -60,7 +60,7 @@ def _price(price: Price | None) -> str:
 
 def _policies_table(gateway: Gateway) -> Table:
     routing = gateway.settings.routing
-    table = Table("model name", "threshold", "from")
+    table = Table("model name", "threshold", "from", "cascade")
     for name, policy in gateway.router.policies.items():
         configured = routing.policies[name]
         source = "routing.threshold"
@@ -71,5 +71,11 @@ def _policies_table(gateway: Gateway) -> Table:
         elif configured.threshold is not None:
             source = "the policy"
         names = f"auto:{name}" + (", auto" if name == routing.default_policy else "")
-        table.add_row(names, f"{policy.threshold:.4g}", source)
+        cascade = policy.cascade
+        watched = (
+            f"{cascade.hold_tokens} tokens, confidence ≥ {cascade.min_confidence:.4g}"
+            if cascade is not None
+            else "–"
+        )
+        table.add_row(names, f"{policy.threshold:.4g}", source, watched)
     return table
