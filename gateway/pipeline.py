@@ -3,7 +3,8 @@
     parse (api) → decide (routing) → call (backends) → account (accounting) → respond (api)
 
 Until the first item has come from a backend, a failure is retried there or falls back to the next
-deployment; every attempt leaves one ledger entry, whatever its end.
+deployment, and what a cascade gives up is escalated. Every attempt leaves one ledger entry,
+whatever its end.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from gateway.core.answer import Answer, Item
 from gateway.core.decision import RouteDecision
 from gateway.core.deployment import Deployment
 from gateway.core.entry import LedgerEntry, Outcome
-from gateway.core.errors import BackendError, GatewayError, StreamInterrupted
+from gateway.core.errors import BackendError, GatewayError, LowConfidence, StreamInterrupted
 from gateway.core.interfaces import Backend, Sink
 from gateway.core.price import Cost, Price
 from gateway.core.request import Caller, ChatRequest
@@ -90,7 +91,7 @@ class Pipeline:
             entry = _new_entry(request, caller, decision, attempt, overhead_ms)
             if self._keep_messages and attempt.number == 1 and decision.score is not None:
                 entry.messages = request.messages
-            items = self._call(request, caller, attempt.deployment, entry)
+            items = self._call(request, caller, attempt, entry)
             try:
                 return Reply(decision, entry, await anext(items), items)
             except BackendError as error:
@@ -100,17 +101,22 @@ class Pipeline:
         raise failure
 
     async def _call(
-        self, request: ChatRequest, caller: Caller, deployment: Deployment, entry: LedgerEntry
+        self, request: ChatRequest, caller: Caller, attempt: Attempt, entry: LedgerEntry
     ) -> AsyncGenerator[Item, None]:
         """One attempt: pass the items on, and record the entry exactly once, however it ends."""
+        deployment = attempt.deployment
         meter = _Meter(request, deployment, entry, self._price_call)
         backend = self._backends[deployment.name]
+        answering = backend.call(request, deployment, caller, cascade=attempt.cascade)
         try:
-            async with aclosing(backend.call(request, deployment, caller)) as items:
+            async with aclosing(answering) as items:
                 async for item in items:
                     meter.observe(item)
                     yield item
                 meter.end("ok", 200)
+        except LowConfidence as error:
+            meter.give_up(error)
+            raise
         except GatewayError as error:
             meter.end(*_outcome_of(error))
             raise
@@ -147,6 +153,8 @@ class _Meter:
             entry.ttft_ms = self._elapsed_ms()
         if item.model_served is not None:
             entry.model_served = item.model_served
+        if item.confidence is not None:
+            entry.confidence = item.confidence
         if isinstance(item, Answer):
             self._charge(item.usage or self._estimate(item))
             self.end("ok", 200)
@@ -154,6 +162,12 @@ class _Meter:
         self._events += item.events
         if item.usage is not None:
             self._charge(item.usage)
+
+    def give_up(self, error: LowConfidence) -> None:
+        """Note that the attempt was ended for its low confidence; what it used is still billed."""
+        self._entry.confidence = error.confidence
+        self._charge(error.usage)
+        self.end("cancelled", 200)
 
     def end(self, outcome: Outcome, status: int) -> None:
         """Note how the attempt ended."""
@@ -209,7 +223,7 @@ def _new_entry(
         model_requested=request.model,
         deployment=deployment.name,
         tier=deployment.tier.value,
-        reason=decision.reason if deployment is decision.deployment else "fallback",
+        reason=attempt.reason,
         router_version=decision.router_version,
         stream=request.stream,
         key_id=caller.key_id,

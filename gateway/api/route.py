@@ -55,6 +55,7 @@ def explanation_object(
 ) -> dict[str, Any]:
     """The explanation as the wire object of `/v1/route`; amounts are exact decimal strings."""
     decision = explanation.decision
+    cascade = decision.cascade
     return {
         "tier": decision.tier.value,
         "score": decision.score,
@@ -64,6 +65,9 @@ def explanation_object(
         "policy": decision.policy,
         "flip_threshold": decision.score,
         "margin": decision.margin,
+        "cascade": None
+        if cascade is None
+        else {"hold_tokens": cascade.hold_tokens, "min_confidence": cascade.min_confidence},
         "router": decision.router_version,
         "rules": list(decision.rules),
         "runner_up": None if decision.runner_up is None else decision.runner_up.name,

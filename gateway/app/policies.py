@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from gateway.core.cascade import Cascade
 from gateway.routing.classifier import ArtefactMismatch, Scorer, load_artefact, load_scorer
 from gateway.routing.policy import FixedThreshold, Policy, ThresholdSource
 from gateway.routing.registry import classifier_file
@@ -77,7 +78,18 @@ def _policy(
         origin = f"calibrated for {found.target} on the {found.solved_on} samples ({found.samples})"
     else:
         source, origin = _solved(settings.target, routing, scorer)
-    return Policy(name, source, settings.safe_side, origin)
+    cascade = _cascade(settings, calibrated.get(name))
+    return Policy(name, source, settings.safe_side, cascade, origin)
+
+
+def _cascade(settings: PolicySettings, calibrated: CalibratedPolicy | None) -> Cascade | None:
+    configured = settings.cascade
+    if configured is None:
+        return None
+    least = configured.min_confidence
+    if calibrated is not None and calibrated.min_confidence is not None:
+        least = calibrated.min_confidence
+    return Cascade(configured.hold_tokens, least)
 
 
 def _check_fresh(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 
 import aiohttp
 import httpx
@@ -13,11 +13,13 @@ import orjson
 from httpx_aiohttp import AiohttpTransport
 
 from gateway import __version__
+from gateway.backends.held import Held
 from gateway.backends.sse import EventSplitter, EventTooLong, event_data, frame
 from gateway.backends.upstream_errors import refusal
 from gateway.backends.wire import upstream_body
 from gateway.core.answer import Answer, Chunk, Item
-from gateway.core.deployment import Deployment
+from gateway.core.cascade import Cascade
+from gateway.core.deployment import Capability, Deployment
 from gateway.core.errors import (
     BackendError,
     StreamInterrupted,
@@ -89,13 +91,22 @@ class OpenAIBackend:
         return None if self._transport is not None else "not started"
 
     async def call(
-        self, request: ChatRequest, deployment: Deployment, caller: Caller
+        self,
+        request: ChatRequest,
+        deployment: Deployment,
+        caller: Caller,
+        *,
+        cascade: Cascade | None = None,
     ) -> AsyncGenerator[Item, None]:
         """One upstream call: an `Answer`, or the `Chunk`s of a stream."""
+        held: Held | None = None
+        if cascade is not None and Capability.LOGPROBS in deployment.capabilities:
+            held = Held(request, cascade)
         body = upstream_body(
             request,
             deployment.model,
             ask_usage=request.stream and self._stream_usage,
+            ask_logprobs=held is not None,
             max_tokens_field=self._max_tokens_field,
         )
         async with self._response(body, caller) as response:
@@ -103,14 +114,16 @@ class OpenAIBackend:
                 content = await self._read(response, limit=64 * 1024)
                 raise refusal(response.status_code, response.headers, content, secret=self._api_key)
             if not request.stream:
-                yield self._answer(await self._read(response, limit=self._max_response_bytes))
+                answer = self._answer(await self._read(response, limit=self._max_response_bytes))
+                yield held.answer(answer) if held is not None else answer
                 return
             if not response.headers.get("content-type", "").startswith("text/event-stream"):
                 content = await self._read(response, limit=self._max_response_bytes)
                 self._answer(content)  # raises what the upstream said, if it said anything
                 raise UpstreamUnavailable("The upstream didn't stream its answer.")
-            async for chunk in self._chunks(response):
-                yield chunk
+            async with aclosing(self._chunks(response)) as chunks:
+                async for chunk in held.chunks(chunks) if held is not None else chunks:
+                    yield chunk
 
     @asynccontextmanager
     async def _response(self, body: bytes, caller: Caller) -> AsyncIterator[httpx.Response]:

@@ -11,7 +11,6 @@ import orjson
 from gateway.core.request import ChatRequest
 
 _MODEL_MEMBER = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
-_ASK_USAGE = b',"stream_options":{"include_usage":true}}'
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 
 
@@ -20,29 +19,32 @@ def upstream_body(
     model: str,
     *,
     ask_usage: bool = False,
+    ask_logprobs: bool = False,
     max_tokens_field: str | None = None,
 ) -> bytes:
     """The request's body with `model` replaced.
 
     Where the bytes allow it they are spliced, so that everything else stays byte for byte;
     otherwise the parsed body is written again, its order kept. `ask_usage` adds
-    `stream_options.include_usage`; `max_tokens_field` names the limit's field upstream.
+    `stream_options.include_usage`, `ask_logprobs` adds `logprobs`; `max_tokens_field` names the
+    limit's field upstream.
     """
     payload = request.payload
     other_limit = _limit_to_rename(payload, max_tokens_field)
     options = payload.get("stream_options")
-    must_ask = ask_usage and not (isinstance(options, Mapping) and options.get("include_usage"))
-    if other_limit is None and not (must_ask and "stream_options" in payload):
+    added: dict[str, Any] = {}
+    if ask_usage and not (isinstance(options, Mapping) and options.get("include_usage")):
+        added["stream_options"] = {**(options or {}), "include_usage": True}
+    if ask_logprobs and not payload.get("logprobs"):
+        added["logprobs"] = True
+    if other_limit is None and not added.keys() & payload.keys():
         spliced = _splice_model(request.raw, model)
         if spliced is not None:
-            return spliced.rstrip()[:-1] + _ASK_USAGE if must_ask else spliced
+            return spliced.rstrip()[:-1] + b"," + orjson.dumps(added)[1:] if added else spliced
     changed = {
         (max_tokens_field if key == other_limit else key): value for key, value in payload.items()
     }
-    changed["model"] = model
-    if must_ask:
-        changed["stream_options"] = {**(options or {}), "include_usage": True}
-    return orjson.dumps(changed)
+    return orjson.dumps({**changed, "model": model, **added})
 
 
 def _splice_model(raw: bytes, model: str) -> bytes | None:

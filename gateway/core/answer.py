@@ -11,12 +11,16 @@ from gateway.core.usage import Usage
 
 @dataclass(slots=True)
 class Answer:
-    """A whole `chat.completion` object: its bytes as the backend sent them, and parsed."""
+    """A whole `chat.completion` object: its bytes as the backend sent them, and parsed.
+
+    `confidence` (0..1) is how sure the model was of the first tokens, where a cascade watched it.
+    """
 
     raw: bytes
     payload: Mapping[str, Any]
     model_served: str | None = None
     usage: Usage | None = None
+    confidence: float | None = None
 
 
 @dataclass(slots=True)
@@ -25,7 +29,7 @@ class Chunk:
 
     A chunk that carries usage holds exactly one event, with `usage` and `payload` (that event
     parsed) set; every other chunk is opaque bytes. `[DONE]` is never a chunk: the API adds it
-    after a stream that ended well.
+    after a stream that ended well. `confidence` is as in `Answer`, on any chunk or on none.
     """
 
     frames: bytes
@@ -33,6 +37,7 @@ class Chunk:
     usage: Usage | None = None
     payload: Mapping[str, Any] | None = None
     model_served: str | None = None
+    confidence: float | None = None
 
 
 Item = Answer | Chunk

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from gateway.core.cascade import Cascade
 from gateway.core.deployment import Deployment, Tier
 
 
@@ -34,7 +35,9 @@ class RouteDecision:
     deployment. `fallbacks` are the further deployments to try, in order. `propensity` is the
     probability with which this tier was chosen. `session` names the conversation. `runner_up` is
     the deployment that would have been next, `rules` are the rules that fired, as short texts.
-    `shadow_score` is what the router `shadow_version` says; it decided nothing.
+    `shadow_score` is what the router `shadow_version` says; it decided nothing. With a
+    `cascade` the answer is given up when the model isn't sure of its beginning, and `escalation`
+    (never None then) answers instead.
     """
 
     deployment: Deployment
@@ -51,6 +54,8 @@ class RouteDecision:
     rules: tuple[str, ...] = ()
     shadow_version: str | None = None
     shadow_score: float | None = None
+    cascade: Cascade | None = None
+    escalation: Deployment | None = None
 
     @property
     def tier(self) -> Tier:

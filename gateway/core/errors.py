@@ -14,13 +14,16 @@
         ├── UpstreamUnavailable   no connection, or not an answer that we can read
         ├── UpstreamTimeout       nothing came in time
         ├── StreamInterrupted     the stream ended before its end
-        └── EngineUnavailable     the local engine is not loaded, is full, or died
+        ├── EngineUnavailable     the local engine is not loaded, is full, or died
+        └── LowConfidence         the model wasn't sure of its beginning, and gave the answer up
 
 `code` is the machine word of OpenAI's envelope; `retryable` says whether another attempt may
 succeed. The HTTP statuses live in `gateway.api.errors` alone, save an upstream's own `status`.
 """
 
 from __future__ import annotations
+
+from gateway.core.usage import Usage
 
 
 class GatewayError(Exception):
@@ -155,3 +158,18 @@ class EngineUnavailable(BackendError):
     """The local engine can't take the request now."""
 
     code = "engine_unavailable"
+
+
+class LowConfidence(BackendError):
+    """A cascade gave the answer up; a larger model is to answer. No client ever sees this.
+
+    `confidence` (0..1) is how sure the model was; `usage` is what the attempt has used up.
+    """
+
+    code = "low_confidence"
+    retryable = False
+
+    def __init__(self, confidence: float, usage: Usage) -> None:
+        super().__init__(f"The model's confidence was {confidence:.3f}.")
+        self.confidence = confidence
+        self.usage = usage

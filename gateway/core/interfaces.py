@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 from gateway.core.answer import Item
+from gateway.core.cascade import Cascade
 from gateway.core.deployment import Deployment
 from gateway.core.entry import LedgerEntry
 from gateway.core.request import Caller, ChatRequest
@@ -22,11 +23,18 @@ class Backend(Protocol):
         """Close everything that `start` opened."""
 
     def call(
-        self, request: ChatRequest, deployment: Deployment, caller: Caller
+        self,
+        request: ChatRequest,
+        deployment: Deployment,
+        caller: Caller,
+        *,
+        cascade: Cascade | None = None,
     ) -> AsyncGenerator[Item, None]:
         """Answer the request: one `Answer` (plain) or `Chunk`s (`request.stream`).
 
-        Closing the generator early cancels the work. Raises only `BackendError`s.
+        Closing the generator early cancels the work. Raises only `BackendError`s. With a `cascade`
+        nothing comes until its tokens have been watched: then the answer with its `confidence`, or
+        LowConfidence before any item. A backend that can't watch answers without a confidence.
         """
 
     def not_ready(self) -> str | None:

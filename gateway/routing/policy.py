@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
+from gateway.core.cascade import Cascade
 from gateway.core.deployment import Tier
 
 
@@ -36,12 +37,13 @@ class Policy:
     """A named way to route.
 
     `safe_side` is the tier for questions unlike those that the score was learnt from; `origin` says
-    in words where the threshold comes from.
+    in words where the threshold comes from. A `cascade` watches what goes to the small tier.
     """
 
     name: str
     source: ThresholdSource
     safe_side: Tier = Tier.LARGE
+    cascade: Cascade | None = None
     origin: str = ""
 
     @property

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Literal, NoReturn, Protocol
 
+from gateway.core.cascade import Cascade
 from gateway.core.decision import Contribution, Exclusion, Explanation, RouteDecision
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.errors import CapabilityMissing, ContextTooLong, EngineUnavailable
@@ -159,6 +160,7 @@ class Router:
         )
         chosen = in_order[0]
         shadow = experiment.shadow
+        cascade, escalation = _cascade(policy, weighed, in_order)
         return RouteDecision(
             deployment=chosen,
             reason=_reason(weighed, chosen, excluded),
@@ -174,6 +176,8 @@ class Router:
             rules=(f"form:{assessment.form}", *weighed.rules),
             shadow_version=None if shadow is None else shadow.version,
             shadow_score=None if shadow is None else shadow.assess(request.messages).score,
+            cascade=cascade,
+            escalation=escalation,
         )
 
     def _kept(
@@ -247,6 +251,19 @@ def _explored(
         propensity=likely if tier is weighed.tier else share / 2,
         rules=(*weighed.rules, f"explored:{share:g}"),
     )
+
+
+def _cascade(
+    policy: Policy, weighed: _Weighed, in_order: Sequence[Deployment]
+) -> tuple[Cascade | None, Deployment | None]:
+    """The policy's cascade and whom it escalates to, where the small tier wasn't just tried out."""
+    is_small = weighed.tier is Tier.SMALL and weighed.reason != "explored"
+    if policy.cascade is None or not is_small:
+        return None, None
+    large = next((one for one in in_order if one.tier is Tier.LARGE), None)
+    if large is None or in_order[0].tier is not Tier.SMALL:
+        return None, None
+    return policy.cascade, large
 
 
 def _reason(weighed: _Weighed, chosen: Deployment, excluded: Sequence[Exclusion]) -> str:

@@ -130,6 +130,13 @@ class TargetSettings(_Section):
         return f"usd_per_day {self.usd_per_day}"
 
 
+class CascadeSettings(_Section):
+    """The small model's first tokens are held back, and dropped where it isn't sure of them."""
+
+    hold_tokens: int = Field(24, ge=1)
+    min_confidence: Probability = 0.6
+
+
 class PolicySettings(_Section):
     """A named threshold: a number, solved from a target, or (with neither) `routing.threshold`.
 
@@ -139,6 +146,7 @@ class PolicySettings(_Section):
     threshold: Probability | None = None
     target: TargetSettings | None = None
     safe_side: Tier = Tier.LARGE
+    cascade: CascadeSettings | None = None
 
     @model_validator(mode="after")
     def _one_source(self) -> Self:

@@ -39,7 +39,17 @@ def config_for(vendor: RunningVendor, **sections: Any) -> dict[str, Any]:
                 "retries": 1,
             },
         ],
-        "routing": {"model_map": {"gpt-3.5*": "auto"}},
+        "routing": {
+            "model_map": {"gpt-3.5*": "auto"},
+            "policies": {
+                "balanced": {},
+                "cheap": {"threshold": 0.8},
+                "quality": {"target": {"quality": 0.95}},
+                # Everything is the small model's, whatever it thinks of its answers, or never.
+                "trusting": {"threshold": 1, "cascade": {"min_confidence": 0}},
+                "doubting": {"threshold": 1, "cascade": {"hold_tokens": 4, "min_confidence": 1}},
+            },
+        },
         **sections,
     }
 

@@ -1,15 +1,18 @@
 import pytest
 
+from gateway.core.cascade import Cascade
 from gateway.core.decision import RouteDecision
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.errors import (
     BackendError,
     EngineUnavailable,
+    LowConfidence,
     UpstreamError,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
-from gateway.resilience.attempts import LONGEST_WAIT_S, AttemptPlan
+from gateway.core.usage import Usage
+from gateway.resilience.attempts import LONGEST_WAIT_S, Attempt, AttemptPlan
 
 LARGE = Deployment("gpt", Tier.LARGE, "openai", "gpt")
 SPARE = Deployment("claude", Tier.LARGE, "openai", "claude")
@@ -78,3 +81,53 @@ def test_a_retry_after_that_is_too_long_means_the_next_deployment() -> None:
     attempt = plan(1, SPARE).after(UpstreamError("busy", status=429, retry_after_s=120))
     assert attempt is not None
     assert (attempt.deployment.name, attempt.wait_s) == ("claude", 0.0)
+
+
+CASCADE = Cascade(8, 0.6)
+UNSURE = LowConfidence(0.4, Usage(10, 8))
+
+
+def watched(*fallbacks: Deployment, retries: int = 0) -> AttemptPlan:
+    """The plan of a small deployment that a cascade watches."""
+    decision = RouteDecision(
+        SMALL, "below_threshold", "v1", fallbacks=fallbacks, cascade=CASCADE, escalation=LARGE
+    )
+    return AttemptPlan(decision, {"gpt": retries, "slm": retries})
+
+
+def test_what_was_given_up_is_escalated() -> None:
+    attempts = watched()
+    assert attempts.first() == Attempt(1, SMALL, "below_threshold", cascade=CASCADE)
+    assert attempts.after(UNSURE) == Attempt(2, LARGE, "escalated")
+
+
+@pytest.mark.parametrize(
+    "error", [UpstreamUnavailable("refused"), UpstreamError("too long there", status=400)]
+)
+def test_without_the_large_tier_the_small_one_answers_unwatched(error: BackendError) -> None:
+    attempts = watched()
+    attempts.after(UNSURE)
+    assert attempts.after(error) == Attempt(3, SMALL, "fallback")
+    assert attempts.after(UpstreamError("bad", status=400)) is None
+
+
+def test_an_escalation_has_retries_and_the_other_large_deployments() -> None:
+    attempts = watched(LARGE, SPARE, retries=1)
+    error = UpstreamError("busy", status=503)
+    steps = [attempts.after(step) for step in (UNSURE, error, error, error)]
+    assert [(step.deployment.name, step.reason) for step in steps if step is not None] == [
+        ("gpt", "escalated"),
+        ("gpt", "escalated"),
+        ("claude", "fallback"),
+        ("slm", "fallback"),
+    ]
+
+
+def test_a_watched_deployment_that_fails_is_retried_watched_and_falls_back_unwatched() -> None:
+    attempts = watched(LARGE, retries=1)
+    error = EngineUnavailable("full")
+    retry, fallback = attempts.after(error), attempts.after(error)
+    assert retry is not None
+    assert fallback is not None
+    assert (retry.deployment, retry.reason, retry.cascade) == (SMALL, "below_threshold", CASCADE)
+    assert (fallback.deployment, fallback.reason, fallback.cascade) == (LARGE, "fallback", None)

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.api.parse import parse_chat
+from gateway.core.cascade import Cascade
 from gateway.core.decision import Contribution
 from gateway.core.deployment import ALL_CAPABILITIES, Capability, Deployment, Tier
 from gateway.core.errors import (
@@ -27,6 +28,7 @@ LARGE = Deployment("gpt", Tier.LARGE, "openai", "gpt-4o", context_window=128_000
 SPARE = Deployment("claude", Tier.LARGE, "openai", "claude", context_window=200_000)
 NO_KEY = Deployment("paid", Tier.LARGE, "openai", "paid", unavailable="KEY is not set")
 
+CASCADE = Cascade(24, 0.6)
 THRESHOLDS = {"balanced": 0.5, "cheap": 0.97}
 EASY, HARD = "What is the capital of France?", "Prove that √2 + √3 is irrational."
 SCORER = load_scorer()
@@ -35,7 +37,10 @@ SCORER = load_scorer()
 def router(*deployments: Deployment, fallback: Fallback = "any_tier") -> Router:
     return Router(
         deployments=deployments or (SMALL, LARGE, SPARE),
-        policies={name: Policy(name, FixedThreshold(t)) for name, t in THRESHOLDS.items()},
+        policies={
+            **{name: Policy(name, FixedThreshold(t)) for name, t in THRESHOLDS.items()},
+            "watched": Policy("watched", FixedThreshold(0.5), cascade=CASCADE),
+        },
         default_policy="balanced",
         scorer=SCORER,
         capability_filter=CapabilityFilter({}, 256),
@@ -303,3 +308,34 @@ def test_a_deployment_may_list_its_languages(text: str, deployment: str) -> None
     if deployment == "gpt":
         assert decision.reason == "needs_language"
         assert [(out.reason, out.detail) for out in decision.excluded] == [("needs_language", "fr")]
+
+
+@pytest.mark.parametrize("fallback", ["any_tier", "same_tier", "none"])
+def test_a_cascade_escalates_to_the_first_large_deployment(fallback: Fallback) -> None:
+    decision = router(fallback=fallback).decide(request(EASY, "auto:watched"), ANYBODY)
+    assert (decision.deployment, decision.reason) == (SMALL, "below_threshold")
+    assert (decision.cascade, decision.escalation) == (CASCADE, LARGE)
+
+
+@pytest.mark.parametrize(
+    ("asked", "deployments"),
+    [
+        (request(HARD, "auto:watched"), ()),  # it is the large tier's anyway
+        (request(EASY, "slm"), ()),
+        (request(EASY, "auto"), ()),
+        (request(EASY, "auto:watched"), (SMALL, NO_KEY)),
+        (request(EASY, "auto:watched"), (LARGE,)),
+        (request(HARD, "auto:watched"), (SMALL, NO_KEY)),
+        (request(EASY, "auto:watched", tools=TOOL), ()),
+    ],
+)
+def test_where_no_cascade_watches(asked: ChatRequest, deployments: tuple[Deployment, ...]) -> None:
+    decision = router(*deployments).decide(asked, ANYBODY)
+    assert (decision.cascade, decision.escalation) == (None, None)
+
+
+def test_an_escalation_goes_where_the_request_can_be_served() -> None:
+    narrow = Deployment("narrow", Tier.LARGE, "openai", "narrow", context_window=500)
+    asked = request(EASY, "auto:watched", max_tokens=1000)
+    decision = router(SMALL, narrow, SPARE).decide(asked, ANYBODY)
+    assert decision.escalation is SPARE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,6 +30,8 @@ class Behaviour:
     content_type: str | None = None
     usage: Mapping[str, Any] | None = field(default_factory=lambda: USAGE)
     extra: Mapping[str, Any] = field(default_factory=dict)
+    #: One for each word of the text, sent where the request asks for `logprobs`.
+    logprobs: Sequence[float] | None = None
     delay_s: float = 0.0
     #: Close the connection without a byte.
     drop: bool = False

@@ -146,7 +146,9 @@ def _completion(body: dict[str, Any], behaviour: Behaviour) -> bytes:
         "refusal": None,
         "annotations": [],
     }
-    choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}
+    logprobs = _logprobs(body, behaviour)
+    content = {"content": [entry for word in logprobs for entry in word]} if logprobs else None
+    choice = {"index": 0, "message": message, "logprobs": content, "finish_reason": "stop"}
     payload = {**_envelope(body, "chat.completion", behaviour), "choices": [choice]}
     if behaviour.usage is not None:
         payload["usage"] = behaviour.usage
@@ -162,7 +164,7 @@ def _words(behaviour: Behaviour) -> list[str]:
 async def _events(body: dict[str, Any], behaviour: Behaviour) -> AsyncIterator[str]:
     """The `data` of each event, and whatever goes wrong between them."""
     asked = bool((body.get("stream_options") or {}).get("include_usage"))
-    for number, choice in enumerate(_choices(behaviour)):
+    for number, choice in enumerate(_choices(body, behaviour)):
         if number == behaviour.drop_after:
             raise _HangUp
         if number == behaviour.stall_after:
@@ -186,11 +188,22 @@ async def _events(body: dict[str, Any], behaviour: Behaviour) -> AsyncIterator[s
         yield "[DONE]"
 
 
-def _choices(behaviour: Behaviour) -> Iterator[dict[str, Any]]:
-    deltas: list[dict[str, Any]] = [{"role": "assistant", "content": ""}]
-    deltas += [{"content": word} for word in _words(behaviour)]
-    for delta in deltas:
-        yield {"index": 0, "delta": delta, "finish_reason": None}
+def _logprobs(body: dict[str, Any], behaviour: Behaviour) -> list[list[dict[str, Any]]]:
+    """A word's tokens with their logprobs, word by word; empty where nobody asked."""
+    if not body.get("logprobs") or behaviour.logprobs is None:
+        return []
+    return [
+        [{"token": word, "logprob": logprob, "bytes": list(word.encode()), "top_logprobs": []}]
+        for word, logprob in zip(_words(behaviour), behaviour.logprobs, strict=True)
+    ]
+
+
+def _choices(body: dict[str, Any], behaviour: Behaviour) -> Iterator[dict[str, Any]]:
+    yield {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+    logprobs = _logprobs(body, behaviour)
+    for number, word in enumerate(_words(behaviour)):
+        choice = {"index": 0, "delta": {"content": word}, "finish_reason": None}
+        yield {**choice, "logprobs": {"content": logprobs[number]}} if logprobs else choice
     if behaviour.finish:
         yield {"index": 0, "delta": {}, "finish_reason": "stop"}
 

@@ -60,8 +60,15 @@ def _price(price: Price | None) -> str:
 
 def _policies_table(gateway: Gateway) -> Table:
     routing = gateway.settings.routing
-    table = Table("model name", "threshold", "from", "safe side")
+    table = Table("model name", "threshold", "from", "safe side", "cascade")
     for name, policy in gateway.router.policies.items():
         names = f"auto:{name}" + (", auto" if name == routing.default_policy else "")
-        table.add_row(names, f"{policy.threshold:.4g}", policy.origin, policy.safe_side.value)
+        cascade = policy.cascade
+        watched = (
+            f"{cascade.hold_tokens} tokens, confidence ≥ {cascade.min_confidence:.4g}"
+            if cascade is not None
+            else "–"
+        )
+        threshold = f"{policy.threshold:.4g}"
+        table.add_row(names, threshold, policy.origin, policy.safe_side.value, watched)
     return table

@@ -54,6 +54,12 @@ def _show(console: Console, outcome: dict[str, Any]) -> None:
             f"score {score:.4f}, threshold {threshold:.4g}, margin {outcome['margin']:+.4f}; "
             f"a threshold above {outcome['flip_threshold']:.4f} sends it to the small tier"
         )
+    cascade = outcome["cascade"]
+    if cascade is not None:
+        console.print(
+            f"cascade: escalates when the confidence of the first {cascade['hold_tokens']} tokens "
+            f"is below {cascade['min_confidence']:.4g}"
+        )
     table = Table("feature", "value", "effect on difficulty", title=f"router {outcome['router']}")
     for part in outcome["contributions"][:_SHOWN_CONTRIBUTIONS]:
         colour = "red" if part["effect"] > 0 else "green"

@@ -15,12 +15,13 @@ from gateway.backends.local.conversation import turns_of
 from gateway.backends.local.folder import folder_of, served_name
 from gateway.backends.local.params import asked_of
 from gateway.backends.local.process import EngineProcess
+from gateway.backends.local.submission import usage_of
 from gateway.backends.local.tokens import TokenCounter
 from gateway.core.answer import Item
+from gateway.core.cascade import Cascade
 from gateway.core.deployment import Capability, Deployment
 from gateway.core.errors import EngineUnavailable
 from gateway.core.request import Caller, ChatRequest
-from gateway.core.usage import Usage
 
 #: What the engine can do beyond plain text; the router sends the rest elsewhere.
 LOCAL_CAPABILITIES: frozenset[Capability] = frozenset()
@@ -109,7 +110,12 @@ class LocalBackend:
         return f"the model {self._model} is loading"
 
     async def call(
-        self, request: ChatRequest, deployment: Deployment, caller: Caller
+        self,
+        request: ChatRequest,
+        deployment: Deployment,
+        caller: Caller,
+        *,
+        cascade: Cascade | None = None,
     ) -> AsyncGenerator[Item, None]:
         """Generate one answer, whole or in chunks; `deployment` and `caller` change nothing."""
         reason = self.not_ready()
@@ -125,7 +131,7 @@ class LocalBackend:
             client.status["fingerprint"],
             include_usage=request.include_usage,
         )
-        events = client.generate(turns_of(request.messages), asked_of(request))
+        events = client.generate(turns_of(request.messages), asked_of(request), cascade)
         async with aclosing(events):
             items = _streamed if request.stream else _whole
             async for item in items(completion, events):
@@ -140,7 +146,9 @@ async def _whole(
         if event["type"] == "text":
             pieces.append(event["text"])
         else:
-            yield completion.answer("".join(pieces), event["finish_reason"], _usage_of(event))
+            answer = completion.answer("".join(pieces), event["finish_reason"], usage_of(event))
+            answer.confidence = event.get("confidence")
+            yield answer
 
 
 async def _streamed(
@@ -151,18 +159,11 @@ async def _streamed(
         # Not before the engine's first word: until then a failure can still become a fallback.
         if not opened:
             opened = True
-            yield completion.opening()
+            opening = completion.opening()
+            opening.confidence = event.get("confidence")
+            yield opening
         if event["type"] == "text":
             yield completion.text(event["text"])
         else:
             yield completion.finish(event["finish_reason"])
-            yield completion.usage(_usage_of(event))
-
-
-def _usage_of(event: Mapping[str, Any]) -> Usage:
-    return Usage(
-        prompt_tokens=event["prompt_tokens"],
-        completion_tokens=event["completion_tokens"],
-        source="counted",
-        compute_s=event["compute_s"],
-    )
+            yield completion.usage(usage_of(event))

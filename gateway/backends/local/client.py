@@ -12,11 +12,14 @@ from typing import Any
 
 import orjson
 
+from gateway.backends.local.submission import usage_of
+from gateway.core.cascade import Cascade
 from gateway.core.errors import (
     ContextTooLong,
     EngineUnavailable,
     GatewayError,
     InvalidRequest,
+    LowConfidence,
     StreamInterrupted,
 )
 
@@ -64,20 +67,26 @@ class EngineClient:
                 await self._reading
 
     async def generate(
-        self, messages: Sequence[Mapping[str, Any]], sampling: Mapping[str, Any]
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        sampling: Mapping[str, Any],
+        cascade: Cascade | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Events of one answer: `text`…, then `end`. Closing the generator cancels it.
 
-        Raises EngineUnavailable, StreamInterrupted, ContextTooLong or InvalidRequest.
+        Raises EngineUnavailable, StreamInterrupted, LowConfidence, ContextTooLong, InvalidRequest.
         """
         number = next(self._numbers)
         events = self._listeners[number] = asyncio.Queue()
         begun = ended = False
         try:
-            self._send({"type": "submit", "id": number, "messages": messages, "sampling": sampling})
+            asked = {"messages": messages, "sampling": sampling, "cascade": cascade}
+            self._send({"type": "submit", "id": number, **asked})
             while not ended:
                 event = await events.get()
                 ended = event["type"] != "text"
+                if event["type"] == "low_confidence":
+                    raise LowConfidence(event["confidence"], usage_of(event))
                 if ended and event["type"] != "end":
                     raise _failure(event, begun=begun)
                 begun = True

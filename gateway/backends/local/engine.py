@@ -5,11 +5,13 @@ from __future__ import annotations
 import collections
 import logging
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
 
 from gateway.backends.local.decoding import TakingTurns
+from gateway.backends.local.gate import Gate
 from gateway.backends.local.load import LoadedModel
 from gateway.backends.local.params import DEFAULT_MAX_TOKENS, SamplingParams
 from gateway.backends.local.sequence import Answering
@@ -86,7 +88,8 @@ class Engine:
                 f"the model's context window is {window} tokens."
             )
         limit = params.max_tokens or min(room, DEFAULT_MAX_TOKENS)
-        return Answering(self._model, prompt, params, limit)
+        gate = Gate(submission.cascade) if submission.cascade is not None else None
+        return Answering(self._model, prompt, params, limit, gate)
 
     def _run(self) -> None:
         with torch.inference_mode():
@@ -119,10 +122,11 @@ class Engine:
                 _log.error("a step of the local model failed", exc_info=outcome)
                 self._end(pair, _error("engine_failed", f"The local model failed: {outcome}"))
                 continue
-            if outcome:
-                submission.emit({"type": "text", "text": outcome})
-            if sequence.finish_reason is not None:
-                self._end(pair, _end_event(sequence))
+            for event in _events(sequence, outcome):
+                if event["type"] == "text":
+                    submission.emit(event)
+                else:
+                    self._end(pair, event)
 
     def _end(self, pair: _Pair, event: Event) -> None:
         """Free the answer's place, and only then tell: whoever hears of it may look at once."""
@@ -140,11 +144,24 @@ def _error(code: str, message: str) -> Event:
     return {"type": "error", "code": code, "message": message}
 
 
-def _end_event(sequence: Answering) -> Event:
-    return {
-        "type": "end",
-        "finish_reason": sequence.finish_reason,
-        "prompt_tokens": sequence.prompt_tokens,
-        "completion_tokens": sequence.completion_tokens,
-        "compute_s": sequence.compute_s,
-    }
+def _events(sequence: Answering, text: str) -> Iterator[Event]:
+    """What a step of an answer has to tell: its text, its end."""
+    gate = sequence.gate
+    ended = sequence.finish_reason is not None
+    if gate is None:
+        pieces, mark = [text] if text else [], {}
+    else:
+        pieces = gate.push(text, ended=ended)
+        mark = {"confidence": gate.confidence}
+    for piece in pieces:
+        yield {"type": "text", "text": piece, **mark}
+    is_refused = gate is not None and gate.refused
+    if ended or is_refused:
+        yield {
+            "type": "low_confidence" if is_refused else "end",
+            "finish_reason": sequence.finish_reason,
+            "prompt_tokens": sequence.prompt_tokens,
+            "completion_tokens": sequence.completion_tokens,
+            "compute_s": sequence.compute_s,
+            **mark,
+        }

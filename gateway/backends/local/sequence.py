@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from transformers.cache_utils import DynamicCache
 
+from gateway.backends.local.gate import Gate
 from gateway.backends.local.load import LoadedModel
 from gateway.backends.local.params import SamplingParams
 from gateway.backends.local.sampling import Sampler
@@ -22,11 +23,16 @@ class Answering:
     `pending` are the token ids that the network hasn't read yet, `cache` is what it keeps of those
     that it has. `finish_reason` is None until the answer has ended, then `stop` or `length`;
     `completion_tokens` leaves out the token that ends an answer; `compute_s` is the time that the
-    network took for it, in seconds.
+    network took for it, in seconds; `gate` is where a cascade watches it.
     """
 
     def __init__(
-        self, model: LoadedModel, prompt: list[int], params: SamplingParams, max_tokens: int
+        self,
+        model: LoadedModel,
+        prompt: list[int],
+        params: SamplingParams,
+        max_tokens: int,
+        gate: Gate | None = None,
     ) -> None:
         self._model = model
         self._max_tokens = max_tokens
@@ -35,6 +41,7 @@ class Answering:
         self._tokens: list[int] = []
         self._shown_from = 0
         self._shown_to = 0
+        self.gate = gate
         self.pending = prompt
         self.cache: DynamicCache | None = None
         self.prompt_tokens = len(prompt)
@@ -45,6 +52,8 @@ class Answering:
     def accept(self, logits: torch.Tensor) -> str:
         """Choose the next token; the text that may be shown now (often none)."""
         token = self._sampler.choose(logits)
+        if self.gate is not None:
+            self.gate.observe(logits, token)
         if token in self._model.end_tokens:
             self.finish_reason = "stop"
             return self._stops.push(self._readable(is_final=True)) + self._stops.flush()

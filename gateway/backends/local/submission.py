@@ -7,6 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from gateway.core.cascade import Cascade
+from gateway.core.usage import Usage
+
 #: One JSON object on the socket, told apart by its `type`.
 Event = dict[str, Any]
 
@@ -15,10 +18,22 @@ Event = dict[str, Any]
 class Submission:
     """One request as it came over the socket, and where its events go.
 
-    `asked` holds the sampling fields that the request sets.
+    `asked` holds the sampling fields that the request sets. With a `cascade` every event also says
+    the `confidence`, and `low_confidence` may be the only one.
     """
 
     messages: Sequence[Mapping[str, Any]]
     asked: Mapping[str, Any]
     emit: Callable[[Event], None]
+    cascade: Cascade | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
+
+
+def usage_of(event: Mapping[str, Any]) -> Usage:
+    """What an answer used, from its last event."""
+    return Usage(
+        prompt_tokens=event["prompt_tokens"],
+        completion_tokens=event["completion_tokens"],
+        source="counted",
+        compute_s=event["compute_s"],
+    )

@@ -1,8 +1,9 @@
 """The engine's process: `python -m gateway.backends.local.worker`, started by `process`.
 
 It speaks one JSON object a line on a Unix-domain socket.
-In: `submit` (id, messages, sampling), `cancel` (id), `status` (id).
-Out: `status` (on connection, whenever it changes, and when asked), `text`, `end`, `error`.
+In: `submit` (id, messages, sampling, cascade), `cancel` (id), `status` (id).
+Out: `status` (on connection, whenever it changes, and when asked), `text`, and at last one of
+`end`, `low_confidence` and `error`.
 It ends when its standard input closes, that is when its parent ends, however that comes.
 """
 
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from gateway.backends.local.submission import Event, Submission
+from gateway.core.cascade import Cascade
 
 if TYPE_CHECKING:
     from gateway.backends.local.engine import Engine
@@ -120,7 +122,9 @@ class Worker:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(deliver, event)
 
-        submissions[number] = Submission(command["messages"], command["sampling"], emit)
+        asked = command["cascade"]
+        cascade = Cascade(**asked) if asked is not None else None
+        submissions[number] = Submission(command["messages"], command["sampling"], emit, cascade)
         engine.submit(submissions[number])
 
 

@@ -13,6 +13,7 @@ from gateway.backends.local.backend import LocalBackend
 from gateway.backends.local.client import EngineClient
 from gateway.backends.sse import event_data
 from gateway.core.answer import Answer, Chunk, Item
+from gateway.core.cascade import Cascade
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.request import Caller, ChatRequest
 
@@ -30,19 +31,25 @@ def chat(content: str, **fields: Any) -> ChatRequest:
     return parse_chat(orjson.dumps(body))
 
 
-async def items_of(backend: LocalBackend, request: ChatRequest) -> list[Item]:
-    async with aclosing(backend.call(request, SMALL, CALLER)) as items:
+async def items_of(
+    backend: LocalBackend, request: ChatRequest, cascade: Cascade | None = None
+) -> list[Item]:
+    async with aclosing(backend.call(request, SMALL, CALLER, cascade=cascade)) as items:
         return [item async for item in items]
 
 
-async def answer_of(backend: LocalBackend, request: ChatRequest) -> Answer:
-    (item,) = await items_of(backend, request)
+async def answer_of(
+    backend: LocalBackend, request: ChatRequest, cascade: Cascade | None = None
+) -> Answer:
+    (item,) = await items_of(backend, request, cascade)
     assert isinstance(item, Answer)
     return item
 
 
-async def chunks_of(backend: LocalBackend, request: ChatRequest) -> list[Chunk]:
-    items = await items_of(backend, request)
+async def chunks_of(
+    backend: LocalBackend, request: ChatRequest, cascade: Cascade | None = None
+) -> list[Chunk]:
+    items = await items_of(backend, request, cascade)
     return [item for item in items if isinstance(item, Chunk)]
 
 
