@@ -93,8 +93,8 @@ def config_of(vendor: RunningVendor, hold_tokens: int, min_confidence: float) ->
 class Asker:
     """Asks the gateway one task after another; the large model is told the right answer before."""
 
-    def __init__(self, gateway: RunningGateway, vendor: RunningVendor, max_tokens: int) -> None:
-        self._http = httpx.Client(base_url=gateway.url, timeout=120)
+    def __init__(self, http: httpx.Client, vendor: RunningVendor, max_tokens: int) -> None:
+        self._http = http
         self._vendor = vendor
         self._max_tokens = max_tokens
 
@@ -245,8 +245,12 @@ def main() -> None:
     began = time.perf_counter()
     vendor = RunningVendor()
     config = config_of(vendor, options.hold_tokens, options.min_confidence)
-    with tempfile.TemporaryDirectory() as name, running_gateway(Path(name), config) as gateway:
-        asker = Asker(gateway, vendor, options.max_tokens)
+    with (
+        tempfile.TemporaryDirectory() as name,
+        running_gateway(Path(name), config) as gateway,
+        httpx.Client(base_url=gateway.url, timeout=120) as http,
+    ):
+        asker = Asker(http, vendor, options.max_tokens)
         watched = watch(asker, gateway, options.hold_tokens)
         end_to_end = end_to_end_table(asker, gateway)
     vendor.stop()

@@ -36,7 +36,7 @@ class Held:
         for choice in _choices(answer.payload):
             self._logprobs += _logprobs(choice)
         answer.confidence = self._judged(answer.usage)
-        if not self._is_asked:
+        if not self._is_asked and self._logprobs:
             answer.payload = _without_logprobs(answer.payload)
             answer.raw = orjson.dumps(answer.payload)
         return answer

@@ -121,8 +121,11 @@ class OpenAIBackend:
                 content = await self._read(response, limit=self._max_response_bytes)
                 self._answer(content)  # raises what the upstream said, if it said anything
                 raise UpstreamUnavailable("The upstream didn't stream its answer.")
-            async with aclosing(self._chunks(response)) as chunks:
-                async for chunk in held.chunks(chunks) if held is not None else chunks:
+            async with (
+                aclosing(self._chunks(response)) as chunks,
+                aclosing(held.chunks(chunks) if held is not None else chunks) as shown,
+            ):
+                async for chunk in shown:
                     yield chunk
 
     @asynccontextmanager

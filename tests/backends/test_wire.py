@@ -51,6 +51,17 @@ def test_usage_is_asked_and_the_clients_options_are_kept(
     assert sent == expected
 
 
+@given(
+    extra=EXTRAS, asked=st.dictionaries(st.just("logprobs"), st.none() | st.booleans(), max_size=1)
+)
+def test_logprobs_are_asked_for_once(extra: dict[str, Any], asked: dict[str, bool | None]) -> None:
+    request = parse_chat(request_bytes({**extra, "stream": True, **asked}))
+    raw = upstream_body(request, "m", ask_usage=True, ask_logprobs=True)
+    assert raw.count(b'"logprobs"') == 1
+    added = {"model": "m", "logprobs": True, "stream_options": {"include_usage": True}}
+    assert orjson.loads(raw) == {**request.payload, **added}
+
+
 @pytest.mark.parametrize(
     "raw",
     [

@@ -24,6 +24,10 @@ def problems_of(text: str) -> tuple[str, ...]:
             "routing.policies.mine.threshhold: unknown key, did you mean threshold?",
         ),
         (
+            "routing: {policies: {mine: {cascade: {hold_token: 5}}}}",
+            "routing.policies.mine.cascade.hold_token: unknown key, did you mean hold_tokens?",
+        ),
+        (
             "deployments: [{name: a, tier: small, backend: local, model: m, price: {ouput: 1}}]",
             "deployments.0.price.ouput: unknown key, did you mean output?",
         ),
@@ -42,6 +46,14 @@ def test_a_wrong_key_is_refused_with_its_path_and_a_suggestion(text: str, proble
         ("server: {max_body_mb: .nan}", "server.max_body_mb"),
         ("routing: {threshold: 1.5}", "routing.threshold"),
         ("routing: {policies: {p: {target: {quality: 2}}}}", "routing.policies.p.target.quality"),
+        (
+            "routing: {policies: {p: {cascade: {hold_tokens: 0}}}}",
+            "routing.policies.p.cascade.hold_tokens",
+        ),
+        (
+            "routing: {policies: {p: {cascade: {min_confidence: 1.1}}}}",
+            "routing.policies.p.cascade.min_confidence",
+        ),
         ("ledger: {url: 'mysql://x'}", "ledger.url"),
         (
             "deployments: [{name: a, tier: big, backend: local, model: m}]",
@@ -124,3 +136,12 @@ def test_without_a_path_the_file_in_the_current_folder_counts(
     (tmp_path / "config").mkdir()
     (tmp_path / "config" / "gateway.yaml").write_text("server: {port: 9}")
     assert load_settings().server.port == 9
+
+
+def test_an_empty_cascade_means_the_documented_figures() -> None:
+    policies = parse_settings("routing: {policies: {balanced: {cascade: {}}}}").routing.policies
+    cascade = policies["balanced"].cascade
+    assert cascade is not None
+    assert (cascade.hold_tokens, cascade.min_confidence) == (24, 0.6)
+    documented = (REPOSITORY / "config" / "gateway.yaml").read_text(encoding="utf-8")
+    assert "cascade: {hold_tokens: 24, min_confidence: 0.6}" in documented

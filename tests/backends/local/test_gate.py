@@ -1,5 +1,6 @@
 """The cascade's gate in the engine: on logits of our own, and with the real small model."""
 
+import asyncio
 import math
 
 import pytest
@@ -19,6 +20,7 @@ from tests.backends.local.asking import (
     load_of,
     payloads_of,
     pieces_of,
+    until_load,
 )
 
 FRANCE = "What is the capital of France?"
@@ -114,13 +116,23 @@ async def test_an_answer_shorter_than_what_is_held(small: LocalBackend) -> None:
     assert refused.usage.completion_tokens == answer.usage.completion_tokens
 
 
-async def test_confidence_is_the_models_own_whatever_the_penalties(small: LocalBackend) -> None:
-    plain, banned = [
+async def test_a_caller_that_leaves_while_held_frees_the_engine(small: LocalBackend) -> None:
+    request = chat("Write a long story.", stream=True, max_tokens=2000)
+    asking = asyncio.create_task(items_of(small, request, Cascade(1000, 0.0)))
+    await until_load(small, (1, 0))
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await until_load(small, (0, 0))
+
+
+async def test_confidence_is_the_models_own_whatever_the_sampling(small: LocalBackend) -> None:
+    greedy, sampled = [
         await answer_of(small, chat(FRANCE, max_tokens=1, **fields), Cascade(1, 0.0))
         for fields in ({}, {"top_p": 0.1, "temperature": 1.5, "seed": 1})
     ]
-    assert content_of(plain) == content_of(banned)
-    assert plain.confidence == banned.confidence
+    assert content_of(greedy) == content_of(sampled)
+    assert greedy.confidence == sampled.confidence
 
 
 async def test_it_is_surer_of_paris_than_of_a_story(small: LocalBackend) -> None:
