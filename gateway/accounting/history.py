@@ -35,7 +35,7 @@ class LoggedRequest:
     `usage`, `answer_tier` and `answer_usd` are those of the answer: the last attempt that used
     tokens. `usd` is what all attempts cost, None when one of them used tokens without a price.
     `feedback` (0..1) is the newest that a user gave. `escalated` is whether a cascade gave up on
-    the small tier's answer.
+    the small tier's answer, `confidence` how sure that tier was of its beginning.
     """
 
     request_id: str
@@ -54,6 +54,7 @@ class LoggedRequest:
     feedback: float | None = None
     session: str | None = None
     escalated: bool = False
+    confidence: float | None = None
     shadow_version: str | None = None
     shadow_score: float | None = None
 
@@ -94,6 +95,40 @@ def average_output_price(reader: LedgerReader, deployment: str) -> Decimal | Non
     return usd_of(micro * PICO_A_MICRO + pico_rest) * 1_000_000 / tokens if tokens else None
 
 
+def recent_scores(reader: LedgerReader, router: str, most: int) -> list[float]:
+    """The newest scores that a router's version gave, oldest first.
+
+    Raises LedgerUnavailable when the database can't be read.
+    """
+    row = ledger.c
+    newest = (
+        sa.select(row.score)
+        .where(row.router_version == router, row.attempt == 1, row.score.is_not(None))
+        .order_by(row.ts.desc())
+        .limit(most)
+    )
+    with reader.connection() as connection:
+        if connection is None:
+            return []
+        return [float(score) for score in connection.scalars(newest)][::-1]
+
+
+def spent_since(reader: LedgerReader, policy: str, since: datetime) -> Decimal:
+    """USD that a policy's requests have cost since then, as far as they are priced.
+
+    Raises LedgerUnavailable when the database can't be read.
+    """
+    row = ledger.c
+    sums = sa.select(
+        sa.func.sum(row.cost_pico // PICO_A_MICRO), sa.func.sum(row.cost_pico % PICO_A_MICRO)
+    ).where(row.policy == policy, row.ts >= since)
+    with reader.connection() as connection:
+        if connection is None:
+            return Decimal(0)
+        micro, pico_rest = (int(part or 0) for part in connection.execute(sums).one())
+    return usd_of(micro * PICO_A_MICRO + pico_rest)
+
+
 def _statement(filters: Filters) -> sa.Select[Any]:
     first, each = ledger, ledger.alias("each")
     newest_feedback = (
@@ -104,7 +139,7 @@ def _statement(filters: Filters) -> sa.Select[Any]:
         .scalar_subquery()
     )
     decision = ("request_id", "ts", "tier", "reason", "model_requested", "policy", "score")
-    beside = ("session", "shadow_version", "shadow_score")
+    beside = ("session", "shadow_version", "shadow_score", "confidence")
     return (
         sa.select(
             *(first.c[name] for name in (*decision, "threshold", "propensity", *beside)),
@@ -147,6 +182,7 @@ def _request(attempts: Sequence[sa.Row[Any]]) -> LoggedRequest:
         feedback=first.feedback,
         session=first.session,
         escalated=any(attempt.attempt_reason == "escalated" for attempt in attempts),
+        confidence=first.confidence,
         shadow_version=first.shadow_version,
         shadow_score=first.shadow_score,
     )

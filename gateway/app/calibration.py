@@ -19,6 +19,7 @@ from gateway.routing.solving import (
     Sample,
     Solved,
     TooFewData,
+    solve_confidence,
     solve_quality,
     solve_share,
     solve_spend,
@@ -35,13 +36,19 @@ _LEAST_DAYS = 1 / 24
 
 @dataclass(slots=True, frozen=True)
 class Evidence:
-    """What the ledger knows of the requests that this router has scored."""
+    """What the ledger knows of the requests that this router has scored.
+
+    `watched` are (confidence, rating) of small answers that a cascade committed, `large_ratings`
+    the ratings of large answers.
+    """
 
     samples: Sequence[Sample]
     rated: int
     scores: Sequence[float]
     priced: Sequence[Priced]
     days: float
+    watched: Sequence[tuple[float, float]] = ()
+    large_ratings: Sequence[float] = ()
 
 
 def evidence_of(requests: Iterable[LoggedRequest], prices: TierPrices) -> Evidence:
@@ -50,6 +57,7 @@ def evidence_of(requests: Iterable[LoggedRequest], prices: TierPrices) -> Eviden
     A request that was surely sent to its tier says nothing about the other one.
     """
     samples, scores, priced, moments = [], [], [], []
+    watched, large_ratings = [], []
     rated = 0
     for request in requests:
         if request.score is None or not request.is_routed:
@@ -63,6 +71,10 @@ def evidence_of(requests: Iterable[LoggedRequest], prices: TierPrices) -> Eviden
         if request.feedback is None:
             continue
         rated += 1
+        if request.answer_tier is Tier.LARGE:
+            large_ratings.append(request.feedback)
+        elif request.confidence is not None:
+            watched.append((request.confidence, request.feedback))
         if request.propensity < 1 and request.answer_tier is request.tier:
             weighted = request.feedback / request.propensity
             is_large = request.tier is Tier.LARGE
@@ -70,7 +82,7 @@ def evidence_of(requests: Iterable[LoggedRequest], prices: TierPrices) -> Eviden
                 Sample(request.score, 0.0 if is_large else weighted, weighted if is_large else 0.0)
             )
     days = (max(moments) - min(moments)) / _DAY_S if moments else 0.0
-    return Evidence(samples, rated, scores, priced, days)
+    return Evidence(samples, rated, scores, priced, days, watched, large_ratings)
 
 
 def calibrated(
@@ -96,6 +108,25 @@ def calibrated(
         high=_short(solved.high),
         router=scorer.version,
         at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def watched_confidence(
+    target: TargetSettings, evidence: Evidence, policy: CalibratedPolicy
+) -> tuple[CalibratedPolicy, str]:
+    """The policy with its cascade's least confidence solved too, or without; and why in words."""
+    if target.quality is None:
+        return policy, "a cascade is solved for a quality target only"
+    try:
+        solved = solve_confidence(
+            evidence.watched, evidence.large_ratings, target.quality, target.confidence
+        )
+    except TooFewData as error:
+        return policy, f"min_confidence stays as configured: {error}"
+    found = policy.model_copy(update={"min_confidence": _short(solved.threshold)})
+    return found, (
+        f"min_confidence {solved.threshold:.4f}: {solved.samples} watched answers are rated "
+        f"{solved.value:.4f} ({solved.low:.4f} to {solved.high:.4f}) on average"
     )
 
 

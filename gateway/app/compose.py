@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,6 +15,7 @@ from gateway.app.deployments import deployments_of
 from gateway.app.estimates import Estimates
 from gateway.app.observed import Observed, watcher
 from gateway.app.policies import configured_scorer, policies_of
+from gateway.app.warming import live_policies, warm
 from gateway.backends.local.backend import LocalBackend
 from gateway.backends.openai import OpenAIBackend
 from gateway.core.deployment import Deployment, Tier
@@ -28,7 +30,6 @@ from gateway.settings import (
     AffinitySettings,
     DeploymentSettings,
     Environment,
-    RoutingSettings,
     Settings,
 )
 
@@ -50,6 +51,9 @@ class Gateway:
     async def start(self) -> None:
         """Open the ledger and the backends; models load in the background."""
         self.ledger.start()
+        if live := live_policies(self.router.policies.values()):
+            url = self.settings.ledger.url
+            await asyncio.to_thread(warm, live, url, self.router.version)
         for backend in self.backends.values():
             await backend.start()
 
@@ -115,7 +119,7 @@ def compose(
         retention_days=settings.ledger.retention_days,
     )
     estimates = Estimates(deployments, settings.routing.reserved_output_tokens)
-    router = _router(settings.routing, deployments, backends, estimates)
+    router = _router(settings, deployments, backends, estimates)
     pipeline = Pipeline(
         router=router,
         backends=backends,
@@ -160,11 +164,12 @@ def _backend(
 
 
 def _router(
-    routing: RoutingSettings,
+    settings: Settings,
     deployments: Sequence[Deployment],
     backends: Mapping[str, Backend],
     estimates: Estimates,
 ) -> Router:
+    routing = settings.routing
     scorer = configured_scorer(routing.classifier)
     counters: dict[str, TokenCounter] = {}
     for name, backend in backends.items():
@@ -175,7 +180,7 @@ def _router(
     shadow = None if routing.shadow is None else configured_scorer(routing.shadow, "routing.shadow")
     return Router(
         deployments=deployments,
-        policies=policies_of(routing, scorer),
+        policies=policies_of(routing, scorer, processes=settings.server.workers),
         default_policy=routing.default_policy,
         scorer=scorer,
         capability_filter=CapabilityFilter(counters, routing.reserved_output_tokens),

@@ -22,14 +22,19 @@ from gateway.settings import (
 )
 
 
-def policies_of(routing: RoutingSettings, scorer: Scorer) -> dict[str, Policy]:
-    """Every configured policy. Raises ConfigError for a calibration that doesn't fit."""
+def policies_of(
+    routing: RoutingSettings, scorer: Scorer, *, processes: int = 1
+) -> dict[str, Policy]:
+    """Every configured policy. Raises ConfigError for a calibration that doesn't fit.
+
+    So many `processes` serve: each may spend its part of a day's money.
+    """
     calibrated = load_calibrations(routing.calibration) if routing.calibration else {}
     unknown = sorted(calibrated.keys() - routing.policies.keys())
     if unknown:
         raise ConfigError(str(routing.calibration), [f"{unknown[0]}: there is no such policy"])
     return {
-        name: _policy(name, settings, routing, scorer, calibrated)
+        name: _policy(name, settings, routing, scorer, calibrated, processes)
         for name, settings in routing.policies.items()
     }
 
@@ -66,6 +71,7 @@ def _policy(
     routing: RoutingSettings,
     scorer: Scorer,
     calibrated: Mapping[str, CalibratedPolicy],
+    processes: int,
 ) -> Policy:
     source: ThresholdSource
     if settings.target is None:
@@ -77,7 +83,7 @@ def _policy(
         source = FixedThreshold(found.threshold)
         origin = f"calibrated for {found.target} on the {found.solved_on} samples ({found.samples})"
     else:
-        source, origin = _solved(settings.target, routing, scorer)
+        source, origin = _solved(settings.target, routing, scorer, processes)
     cascade = _cascade(settings, calibrated.get(name))
     return Policy(name, source, settings.safe_side, cascade, origin)
 
@@ -109,14 +115,14 @@ def _check_fresh(
 
 
 def _solved(
-    target: TargetSettings, routing: RoutingSettings, scorer: Scorer
+    target: TargetSettings, routing: RoutingSettings, scorer: Scorer, processes: int
 ) -> tuple[ThresholdSource, str]:
     if target.large_share is not None:
         share = ShareTarget(target.large_share, shipped_scores(scorer))
         return share, f"{target}, following live traffic"
     if target.usd_per_day is not None:
-        start = routing.threshold
-        return SpendTarget(target.usd_per_day, start), f"{target}, following live traffic"
+        part = target.usd_per_day / processes
+        return SpendTarget(part, routing.threshold), f"{target}, following live traffic"
     quality = target.quality or 0.0
     try:
         solved = solve_quality(shipped_samples(routing.classifier), quality, target.confidence)

@@ -89,6 +89,11 @@ class Router:
         self._experiment = experiment or Experiment()
         self._extra_usd = extra_usd
 
+    @property
+    def version(self) -> str:
+        """The scorer's version."""
+        return self._scorer.version
+
     def decide(self, request: ChatRequest, caller: Caller) -> RouteDecision:
         """Choose a deployment for a live request.
 

@@ -135,6 +135,48 @@ def solve_spend(
     return Solved(threshold, value, max(0.0, value - error), value + error, count)
 
 
+#: Watched answers of the small tier, and ratings of the large one, that a cascade is solved on.
+LEAST_WATCHED = 100
+LEAST_LARGE = 30
+
+
+def solve_confidence(
+    watched: Sequence[tuple[float, float]],
+    large_ratings: Sequence[float],
+    quality: float,
+    confidence: float,
+) -> Solved:
+    """The least confidence (0..1) of a cascade whose committed answers keep `quality` of the large.
+
+    `watched` are (confidence, rating) of answers that were committed. Tested from the surest
+    answers down, at the stated confidence (Learn-then-Test); `value` is the mean rating of the
+    answers that stay committed. Raises TooFewData.
+    """
+    if len(watched) < LEAST_WATCHED or len(large_ratings) < LEAST_LARGE:
+        raise TooFewData(
+            f"{len(watched)} watched answers and {len(large_ratings)} of the large tier are rated, "
+            f"{LEAST_WATCHED} and {LEAST_LARGE} are needed"
+        )
+    needed = quality * sum(large_ratings) / len(large_ratings)
+    quantile = NormalDist().inv_cdf(confidence)
+    surest = sorted(watched, reverse=True)
+    step = max(LEAST_LARGE, len(surest) // 20)
+    passed: Solved | None = None
+    for count in [*range(2 * step, len(surest), step), len(surest)]:
+        ratings = [rating for _, rating in surest[:count]]
+        mean = sum(ratings) / count
+        # Never less than that of one answer: equal ratings don't mean that all are.
+        spread = sum((rating - mean) ** 2 for rating in ratings) / count + 1 / count**2
+        error = sqrt(spread / count)
+        if mean - quantile * error < needed:
+            break
+        least = 0.0 if count == len(surest) else surest[count - 1][0]
+        passed = Solved(least, mean, mean - 1.96 * error, mean + 1.96 * error, count)
+    if passed is None:
+        raise TooFewData("not even the surest answers of the small tier reach that quality")
+    return passed
+
+
 class _Sums:
     """Mean and deviation of a quantity that is one list's below a cut and another's above it."""
 

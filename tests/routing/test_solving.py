@@ -9,6 +9,7 @@ from gateway.routing.solving import (
     Sample,
     TooFewData,
     quality_kept,
+    solve_confidence,
     solve_quality,
     solve_share,
     solve_spend,
@@ -92,3 +93,31 @@ def test_spending() -> None:
     assert solved.low < 5 < solved.high
     with pytest.raises(TooFewData, match="small tier alone"):
         solve_spend([Priced(0.5, 1.0, 2.0)] * 200, 1.0, 5.0)
+
+
+def watched(count: int, seed: int) -> list[tuple[float, float]]:
+    """Answers that are right with the probability of their confidence."""
+    chance = random.Random(seed)
+    confidences = [chance.random() for _ in range(count)]
+    return [(one, float(chance.random() < one)) for one in confidences]
+
+
+def test_a_cascade_commits_what_keeps_the_quality() -> None:
+    # Answers at or above c are right in (1 + c) / 2: for 0.8 that asks for c = 0.6.
+    solved = [solve_confidence(watched(800, seed), [1.0] * 50, 0.8, 0.9) for seed in range(60)]
+    kept = sum((1 + one.threshold) / 2 >= 0.8 for one in solved)
+    assert kept >= 52
+    assert all(one.threshold < 0.9 for one in solved)
+
+
+def test_a_cascade_needs_ratings_of_both_tiers() -> None:
+    with pytest.raises(TooFewData, match="99 watched answers"):
+        solve_confidence(watched(99, 1), [1.0] * 50, 0.8, 0.9)
+    with pytest.raises(TooFewData, match="and 29 of the large"):
+        solve_confidence(watched(200, 1), [1.0] * 29, 0.8, 0.9)
+    with pytest.raises(TooFewData, match="not even the surest"):
+        solve_confidence([(0.9, 0.0)] * 200, [1.0] * 50, 0.8, 0.9)
+
+
+def test_a_small_tier_that_is_always_right_needs_no_watching() -> None:
+    assert solve_confidence([(0.5, 1.0)] * 200, [1.0] * 50, 0.95, 0.9).threshold == 0.0

@@ -15,7 +15,13 @@ from rich.table import Table
 
 from gateway.accounting.history import requests_of
 from gateway.accounting.query import LedgerReader
-from gateway.app.calibration import Evidence, Where, calibrated, evidence_of
+from gateway.app.calibration import (
+    Evidence,
+    Where,
+    calibrated,
+    evidence_of,
+    watched_confidence,
+)
 from gateway.app.cli.costs import When
 from gateway.app.cli.options import ConfigFile, refuse, settings_or_exit
 from gateway.app.deployments import deployments_of, priced_deployment
@@ -82,6 +88,10 @@ def calibrate(
     except (ConfigError, LedgerUnavailable) as error:
         refuse(str(error), 1)
     console.print(_table(found, targets))
+    for name, goal in targets.items():
+        if settings.routing.policies[name].cascade is not None:
+            found[name], words = watched_confidence(goal, evidence, found[name])
+            console.print(f"[bold]{name}[/], cascade: {words}")
     for name, one in found.items():
         if one.solved_on == "shipped":
             console.print(

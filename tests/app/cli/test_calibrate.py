@@ -64,6 +64,7 @@ def fill(folder: Path, requests: int, *, rated: int, explored: float = 0.5) -> N
                 router_version=ROUTER,
                 propensity=propensity if explored else 1.0,
                 usage=Usage(800, 200),
+                confidence=None if is_large else 1 - score,
                 cost=Cost(Decimal("0.01" if is_large else "0"), "computed", "p"),
             )
         )
@@ -102,6 +103,19 @@ def test_rated_and_explored_traffic_solves_a_quality_that_the_gateway_then_uses(
     assert 0.3 < solved.threshold < 0.6
     path = config(tmp_path, policies=policies, calibration=f"{tmp_path}/calibration.yaml")
     assert f"{solved.threshold:.4g}" in run_cli("check", "--config", path, env=QUIET)
+
+
+def test_a_cascade_is_calibrated_by_the_same_command(tmp_path: Path) -> None:
+    fill(tmp_path, 3_000, rated=3_000)
+    policies = {"balanced": {"target": {"quality": 0.9}, "cascade": {}}}
+    shown = calibrate(config(tmp_path, policies=policies))
+    assert "balanced, cascade: min_confidence" in shown
+    solved = load_calibrations(tmp_path / "calibration.yaml")["balanced"].min_confidence
+    # Small answers at confidence c are right with c, and most stay below a score of 0.5.
+    assert solved is not None
+    assert 0.4 < solved < 0.95
+    path = config(tmp_path, policies=policies, calibration=f"{tmp_path}/calibration.yaml")
+    assert f"{solved:.4g}" in run_cli("check", "--config", path, env=QUIET)
 
 
 def test_too_few_ratings_are_refused_and_the_shipped_set_is_an_open_choice(tmp_path: Path) -> None:
