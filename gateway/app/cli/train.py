@@ -31,6 +31,9 @@ def train(
     output: Annotated[
         Path | None, typer.Option(help="With --data: where the classifier goes.")
     ] = None,
+    without: Annotated[
+        list[str] | None, typer.Option(metavar="SOURCE", help="With --data: leave a source out.")
+    ] = None,
     config: ConfigFile = None,
     since: When = None,
     folder: Folder = None,
@@ -51,7 +54,7 @@ def train(
         from gateway.routing.training.recipe import train as fit_classifier
 
         try:
-            report = fit_classifier(data, output)
+            report = fit_classifier(data, output, without=without or ())
         except (DataError, OSError) as error:
             refuse(str(error), 1)
     typer.echo(
