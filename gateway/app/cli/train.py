@@ -34,6 +34,7 @@ def train(
     without: Annotated[
         list[str] | None, typer.Option(metavar="SOURCE", help="With --data: leave a source out.")
     ] = None,
+    with_dev: Annotated[bool, typer.Option(help="With --data: learn from dev too.")] = False,  # noqa: FBT002 (typer)
     config: ConfigFile = None,
     since: When = None,
     folder: Folder = None,
@@ -54,7 +55,7 @@ def train(
         from gateway.routing.training.recipe import train as fit_classifier
 
         try:
-            report = fit_classifier(data, output, without=without or ())
+            report = fit_classifier(data, output, without=without or (), with_dev=with_dev)
         except (DataError, OSError) as error:
             refuse(str(error), 1)
     typer.echo(

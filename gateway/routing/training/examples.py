@@ -33,7 +33,8 @@ class Outcome:
     """A prompt that a small and a large model have answered, each scored 0 to 1.
 
     `falls_short` is the probability that a model of the small one's kind fails where one of the
-    large one's kind succeeds: over all models of each kind where the data have them.
+    large one's kind succeeds: over all models of each kind where the data have them. Near
+    duplicates share a `group`.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Outcome:
     small_score: float
     large_score: float
     falls_short: float
+    group: str
 
 
 @dataclass(slots=True, frozen=True)
@@ -114,6 +116,7 @@ def _outcomes(rows: Sequence[Row]) -> Iterator[Outcome]:
             small_score=small,
             large_score=large,
             falls_short=falls_short,
+            group=str(row.get("group") or row["prompt_id"]),
         )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import fmean, pstdev
 
 import numpy as np
@@ -22,6 +22,9 @@ from gateway.routing.ngrams import ngram_share, ngrams_of
 from gateway.routing.training.examples import Messages
 
 Vector = NDArray[np.float64]
+
+#: What the chat head and the exam head say of a question.
+Logits = tuple[float, float]
 
 _SEED = 0
 
@@ -80,7 +83,7 @@ class Recipe:
     exam_penalty: float = 4.0
     exam_feature_scale: float = 0.02
     exam_linear_share: float = 0.7
-    exam_share_in_problems: float = 0.7
+    exam_share_in_problems: float = 1.0
     length_prior: float = 0.3
     bags: int = 5
     rounds: int = 40
@@ -108,7 +111,7 @@ class Fitted:
     forest: Forest
     forms: Mapping[Form, tuple[float, float, float]]
 
-    def logits(self, example: Example) -> tuple[float, float]:
+    def logits(self, example: Example) -> Logits:
         """What the chat head and the exam head (with its forest) say, uncalibrated."""
         standard = [
             (value - mean) / scale
@@ -126,13 +129,48 @@ class Fitted:
 
     def score(self, example: Example) -> float:
         """The calibrated score."""
-        chat, exam = self.logits(example)
-        a, b, c = self.forms[example.form]
-        return 1 / (1 + math.exp(-(a * chat + b * exam + c)))
+        return self.calibrated(example.form, self.logits(example))
+
+    def calibrated(self, form: Form, logits: Logits) -> float:
+        """The score for what the heads say of a question."""
+        a, b, c = self.forms[form]
+        return 1 / (1 + math.exp(-(a * logits[0] + b * logits[1] + c)))
 
 
 def fit(examples: Sequence[Example], checked: Sequence[Example], recipe: Recipe) -> Fitted:
     """Fit on `examples`; mix and calibrate on `checked`, which were not fitted."""
+    unmixed = _fit_heads(examples, recipe)
+    logits = [unmixed.logits(example) for example in checked]
+    return replace(unmixed, forms=_mixed(checked, logits, recipe))
+
+
+def cross_fit(
+    folds: Sequence[Sequence[Example]],
+    others: Sequence[Example],
+    checked: Sequence[Example],
+    recipe: Recipe,
+) -> tuple[Fitted, list[float]]:
+    """Fit on all folds and `others`; mix on what each fold gets from heads that never saw it.
+
+    `checked` are fitted by none. Returns the folds' scores too, in order, made in this way.
+    """
+    logits = []
+    for fold in folds:
+        rest = [example for other in folds if other is not fold for example in other]
+        heads = _fit_heads([*rest, *others], recipe)
+        logits += [heads.logits(example) for example in fold]
+    examples = [example for fold in folds for example in fold]
+    unmixed = _fit_heads([*examples, *others], recipe)
+    seen = [*logits, *(unmixed.logits(example) for example in checked)]
+    fitted = replace(unmixed, forms=_mixed([*examples, *checked], seen, recipe))
+    scores = [
+        fitted.calibrated(example.form, found)
+        for example, found in zip(examples, logits, strict=True)
+    ]
+    return fitted, scores
+
+
+def _fit_heads(examples: Sequence[Example], recipe: Recipe) -> Fitted:
     columns = zip(*(example.values for example in examples), strict=True)
     scaling = [(fmean(column), pstdev(column) or 1.0) for column in columns]
     vocabulary = _vocabulary(examples, recipe)
@@ -143,8 +181,7 @@ def fit(examples: Sequence[Example], checked: Sequence[Example], recipe: Recipe)
     else:
         exam = Head(np.zeros(len(scaling)), dict.fromkeys(vocabulary, 0.0), 0.0)
         forest = Forest(NAMES, [])
-    unmixed = Fitted(scaling, chat, exam, forest, {})
-    return Fitted(scaling, chat, exam, forest, _mixed(unmixed, checked, recipe))
+    return Fitted(scaling, chat, exam, forest, {})
 
 
 def _vocabulary(examples: Sequence[Example], recipe: Recipe) -> list[str]:
@@ -274,10 +311,10 @@ def _short(number: float) -> float:
 
 
 def _mixed(
-    unmixed: Fitted, checked: Sequence[Example], recipe: Recipe
+    checked: Sequence[Example], logits: Sequence[Logits], recipe: Recipe
 ) -> Mapping[Form, tuple[float, float, float]]:
     """By form, how much of each head: a chat has no exam head, pure exams no chat head."""
-    heads: Mapping[Form, tuple[float, float]] = {
+    shares: Mapping[Form, tuple[float, float]] = {
         "chat": (1.0, 0.0),
         "choice": (0.0, 1.0),
         "traced": (0.0, 1.0),
@@ -285,16 +322,18 @@ def _mixed(
     }
     forms: dict[Form, tuple[float, float, float]] = {}
     for form in FORMS:
-        own = [example for example in checked if example.form == form]
-        forms[form] = _calibrated(unmixed, own or checked, heads[form])
+        places = [place for place, example in enumerate(checked) if example.form == form]
+        places = places or list(range(len(checked)))
+        own = [checked[place] for place in places]
+        forms[form] = _calibrated(own, [logits[place] for place in places], shares[form])
     return forms
 
 
 def _calibrated(
-    unmixed: Fitted, examples: Sequence[Example], shares: tuple[float, float]
+    examples: Sequence[Example], logits: Sequence[Logits], shares: tuple[float, float]
 ) -> tuple[float, float, float]:
     """Weights of the heads and an intercept, by logistic regression of their sum (Platt 1999)."""
-    mixed = np.array([unmixed.logits(example) for example in examples]) @ np.array(shares)
+    mixed = np.array(logits) @ np.array(shares)
     model = _logistic(csr_matrix(mixed[:, np.newaxis]), examples, strength=100.0)
     slope = float(model.coef_[0][0])
     return slope * shares[0], slope * shares[1], float(model.intercept_[0])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,13 +21,15 @@ from gateway.routing.training.examples import (
     read_outcomes,
     read_prompts,
 )
-from gateway.routing.training.fit import Example, Fitted, Recipe, fit
+from gateway.routing.training.fit import Example, Fitted, Recipe, cross_fit, fit
 
 #: The weight of all our own prompts together, as a share of that of all outcomes: chat is what
 #: people send most, exams are what there are outcomes for.
 PROMPT_SHARE = 1.0
 #: How much of an outcome's label is its own pair's result; the rest is that of all like pairs.
 OWN_PAIR = 0.5
+#: Parts for cross-fitting.
+FOLDS = 4
 #: A script counts as learnt when so many prompts or outcomes are written in it.
 LEAST_IN_SCRIPT = 20
 #: The share of held-out prompts whose words may be called foreign.
@@ -52,48 +55,86 @@ def train(
     *,
     recipe: Recipe | None = None,
     without: Collection[str] = (),
+    with_dev: bool = False,
     prompts: Path | None = None,
 ) -> TrainingReport:
     """Fit on the train splits, calibrate on `dev` and our held-out prompts, write `output`.
 
-    The same data give the same bytes. Sources named in `without` are left out; `prompts` is a
-    folder of labelled prompts in place of the package's. Raises DataError.
+    With `with_dev` the weights learn from `dev` too, and calibration goes by cross-fitting: more
+    to learn from, and no `dev` to measure on. The same data give the same bytes. Sources named in
+    `without` are left out; `prompts` is a folder of labelled prompts in place of the package's.
+    Raises DataError.
     """
     outcomes = [one for one in read_outcomes(data) if one.source not in without]
     own = read_prompts(prompts)
-    train_outcomes = [one for one in outcomes if one.split == "train"]
-    train_prompts = [one for one in own if one.split == "train"]
     dev = [one for one in outcomes if one.split == "dev"]
+    splits = {"train", "dev"} if with_dev else {"train"}
+    learnt = [one for one in outcomes if one.split in splits]
+    learnt_prompts = [one for one in own if one.split == "train"]
     heldout = [one for one in own if one.split == "heldout"]
-    checked = _examples(dev, heldout)
-    fitted = fit(_examples(train_outcomes, train_prompts), checked, recipe or Recipe())
-    scores = [fitted.score(example) for example in checked]
+    chosen = recipe or Recipe()
+    if with_dev:
+        fitted, by_id = _cross_fitted(learnt, learnt_prompts, heldout, chosen)
+        dev_scores = [by_id[one.id] for one in dev]
+    else:
+        fitted = fit(_examples(learnt, learnt_prompts), _examples(dev, heldout), chosen)
+        dev_scores = [fitted.score(example) for example in _examples(dev, [])]
+    own_scores = [fitted.score(example) for example in _examples([], heldout)]
     artefact = {
         **_weights(fitted),
-        "domain": _domain([*train_outcomes, *train_prompts], fitted, heldout),
-        "operating_points": _operating_points(
-            dev, scores[: len(dev)], scores[len(dev) :] or scores
-        ),
+        "domain": _domain([*learnt, *learnt_prompts], fitted, heldout),
+        "operating_points": _operating_points(dev, dev_scores, own_scores or dev_scores),
         "calibration": [
             [round(score, 4), one.small_score, one.large_score]
-            for score, one in zip(scores, dev, strict=False)
+            for score, one in zip(dev_scores, dev, strict=True)
         ],
     }
     output.parent.mkdir(parents=True, exist_ok=True)
     packed = pack_artefact(artefact)
     output.write_bytes(packed)
     return TrainingReport(
-        outcomes=len(train_outcomes),
-        prompts=len(train_prompts),
+        outcomes=len(learnt),
+        prompts=len(learnt_prompts),
         vocabulary=len(fitted.chat.grams),
         size_bytes=len(packed),
     )
 
 
-def _examples(outcomes: Sequence[Outcome], prompts: Sequence[LabelledPrompt]) -> list[Example]:
-    """Outcomes weigh 1 each; prompts share their weight evenly over the languages."""
+def _cross_fitted(
+    outcomes: Sequence[Outcome],
+    prompts: Sequence[LabelledPrompt],
+    heldout: Sequence[LabelledPrompt],
+    recipe: Recipe,
+) -> tuple[Fitted, dict[str, float]]:
+    """A fit on everything, and by outcome a score of heads that saw none of its near duplicates."""
+    folds: list[list[Outcome]] = [[] for _ in range(FOLDS)]
+    for one in outcomes:
+        folds[int(hashlib.sha256(one.group.encode()).hexdigest(), 16) % FOLDS].append(one)
+    everything = _examples(outcomes, prompts)
+    others = everything[len(outcomes) :]
+    examples = dict(zip((one.id for one in outcomes), everything, strict=False))
+    fitted, scores = cross_fit(
+        [[examples[one.id] for one in fold] for fold in folds],
+        others,
+        _examples([], heldout, beside=len(outcomes)),
+        recipe,
+    )
+    in_order = (one.id for fold in folds for one in fold)
+    return fitted, dict(zip(in_order, scores, strict=True))
+
+
+def _examples(
+    outcomes: Sequence[Outcome],
+    prompts: Sequence[LabelledPrompt],
+    *,
+    beside: int | None = None,
+) -> list[Example]:
+    """Outcomes weigh 1 each; prompts share their weight evenly over the languages.
+
+    It is that of the outcomes, or of so many `beside` them.
+    """
     by_language = Counter(prompt.language for prompt in prompts)
-    total = PROMPT_SHARE * (len(outcomes) or len(prompts))
+    total = PROMPT_SHARE * (len(outcomes) if beside is None else beside) or len(prompts)
     return [
         *(
             Example.of(one.messages, _label(one), 1.0, one.large_score - one.small_score)

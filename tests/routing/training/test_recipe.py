@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.routing.classifier import load_scorer
+from gateway.routing.classifier import load_artefact, load_scorer
 from gateway.routing.training.evaluate import evaluate
 from gateway.routing.training.recipe import train
 
@@ -68,3 +68,19 @@ def test_the_same_data_give_the_same_file_and_it_has_learnt(data: Path, tmp_path
     assert all(low <= quality <= high for _, quality, low, high in curve)
     points = scorer.operating_points
     assert [point.quality for point in points] == sorted((p.quality for p in points), reverse=True)
+
+
+def test_with_dev_it_learns_from_more_and_calibrates_on_what_it_has_not_seen(
+    data: Path, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "a.json.gz", tmp_path / "b.json.gz"
+    report = train(data, first, with_dev=True)
+    train(data, second, with_dev=True)
+    assert first.read_bytes() == second.read_bytes()
+    assert report.outcomes == 240
+    artefact, _ = load_artefact(first)
+    scores: dict[str, list[float]] = {"hard": [], "easy": []}
+    for score, small, _ in artefact["calibration"]:
+        scores["easy" if small else "hard"].append(score)
+    assert min(scores["hard"]) > max(scores["easy"])
+    assert len(scores["hard"]) + len(scores["easy"]) == 120
