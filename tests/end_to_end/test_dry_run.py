@@ -68,21 +68,23 @@ def test_a_thousand_random_requests_go_where_the_dry_run_says(
     with httpx.Client(base_url=remote_gateway.url, timeout=30) as http:
         for _ in range(REQUESTS):
             body = random_request(chance, prompts)
-            dry = http.post("/v1/route", json=body)
-            live = http.post("/v1/chat/completions", json=body)
+            sessions = {"x-gateway-session": f"s{chance.randrange(20)}"}
+            headers = sessions if chance.random() < 0.3 else {}
+            dry = http.post("/v1/route", json=body, headers=headers)
+            live = http.post("/v1/chat/completions", json=body, headers=headers)
             assert dry.status_code == live.status_code
             if live.status_code != 200:
                 assert dry.json()["error"]["code"] == live.json()["error"]["code"]
                 seen["refused"] = seen.get("refused", 0) + 1
                 continue
-            said, headers = dry.json(), live.headers
-            assert said["deployment"] == headers["x-gateway-model"]
-            assert said["tier"] == headers["x-gateway-tier"]
-            assert said["reason"] == headers["x-gateway-reason"]
-            assert said["router"] == headers["x-gateway-router"]
+            said, shown = dry.json(), live.headers
+            assert said["deployment"] == shown["x-gateway-model"]
+            assert said["tier"] == shown["x-gateway-tier"]
+            assert said["reason"] == shown["x-gateway-reason"]
+            assert said["router"] == shown["x-gateway-router"]
             if said["score"] is not None:
-                assert f"{said['score']:.4f}" == headers["x-gateway-score"]
-                assert f"{said['threshold']:.4g}" == headers["x-gateway-threshold"]
+                assert f"{said['score']:.4f}" == shown["x-gateway-score"]
+                assert f"{said['threshold']:.4g}" == shown["x-gateway-threshold"]
             seen[said["reason"]] = seen.get(said["reason"], 0) + 1
     assert seen.keys() >= {"above_threshold", "below_threshold", "affinity", "pinned", "refused"}
     assert any(reason.startswith("needs_") for reason in seen)

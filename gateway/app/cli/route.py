@@ -75,4 +75,4 @@ def _show(console: Console, outcome: dict[str, Any]) -> None:
         console.print(f"[yellow]excluded[/] {out['deployment']}: {out['reason']} {out['detail']}")
     for cost in outcome["costs"]:
         amount = cost["estimated_usd"]
-        console.print(f"{cost['deployment']}: {'unpriced' if amount is None else '$' + amount}")
+        console.print(f"{cost['deployment']}: {'unknown' if amount is None else '$' + amount}")

@@ -84,7 +84,10 @@ def corrected(artefact: Mapping[str, Any], lessons: Sequence[Lesson]) -> dict[st
     conversations = [Conversation(one.messages) for one, _ in labelled]
     kept = [place for place, c in enumerate(conversations) if c.form in _CORRECTED]
     if not kept:
-        raise ValueError("no rated request has a form that can be corrected")
+        raise ValueError(
+            f"of {len(lessons)} routed requests whose messages were kept, none tells how the small "
+            "tier did: set ledger.keep_messages and collect feedback"
+        )
     vocabulary = list(artefact["vocabulary"])
     matrix = _design(artefact, vocabulary, [conversations[place] for place in kept])
     scores = np.array([scorer.score(labelled[place][0].messages) for place in kept])

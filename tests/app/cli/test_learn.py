@@ -118,7 +118,7 @@ def test_too_little_is_refused_with_a_reason(
 
 def test_without_kept_messages_there_is_nothing_to_learn(tmp_path: Path) -> None:
     record(f"sqlite:///{tmp_path}/ledger.db", entry(score=0.5, threshold=0.5))
-    assert "no rated request" in train(tmp_path, status=1)
+    assert "set ledger.keep_messages" in train(tmp_path, status=1)
 
 
 def test_a_shadow_is_compared_with_the_live_router(tmp_path: Path) -> None:
