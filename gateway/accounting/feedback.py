@@ -35,10 +35,13 @@ class FeedbackBook:
         """
         from sqlalchemy.exc import SQLAlchemyError
 
+        from gateway.accounting.database import open_for_reading
+
         try:
             engine = self._open()
+            reader = open_for_reading(self._url) or engine  # never waits for a writer
             deadline_s = time.monotonic() + _LONGEST_WAIT_S
-            while not _is_known(engine, request_id, key_id):
+            while not _is_known(reader, request_id, key_id):
                 if time.monotonic() > deadline_s:
                     raise RequestNotFound(
                         f"The ledger has no request '{request_id[:64]}' of this key.",
@@ -70,14 +73,14 @@ class FeedbackBook:
             return self._engine
 
 
-def _is_known(engine: Engine, request_id: str, key_id: str | None) -> bool:
+def _is_known(reader: Engine, request_id: str, key_id: str | None) -> bool:
     import sqlalchemy as sa
 
     from gateway.accounting.database import ledger
 
     same_key = ledger.c.key_id.is_(None) if key_id is None else ledger.c.key_id == key_id
     statement = sa.select(sa.literal(1)).where(ledger.c.request_id == request_id, same_key).limit(1)
-    with engine.begin() as connection:
+    with reader.connect() as connection:
         return connection.scalar(statement) is not None
 
 

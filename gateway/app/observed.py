@@ -50,7 +50,7 @@ def watcher(router: Router) -> Observer:
 
     def watch(entry: LedgerEntry) -> None:
         if entry.session is not None and entry.outcome == "ok":
-            router.answered(entry.session, entry.deployment)
+            router.answered(entry.session, entry.key_id, entry.deployment)
         target = spend.get(entry.policy or "")
         if target is not None and entry.cost.usd is not None:
             target.spent(entry.cost.usd, entry.ts.date())

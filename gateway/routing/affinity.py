@@ -18,6 +18,10 @@ from gateway.routing.conversation import text_of
 _OPENING_CHARACTERS = 2_000
 
 
+#: A client key's id, and the conversation's name under that key.
+Session = tuple[str | None, str]
+
+
 class Sessions:
     """Which deployment answered a conversation last; the oldest are forgotten first."""
 
@@ -32,16 +36,16 @@ class Sessions:
         self._ttl_s = ttl_s
         self._most = most
         self._clock = clock
-        self._last: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._last: OrderedDict[Session, tuple[str, float]] = OrderedDict()
 
-    def last(self, session: str) -> str | None:
+    def last(self, session: Session) -> str | None:
         """The deployment that answered last, while its prompt cache may still live."""
         found = self._last.get(session)
         if found is None or self._clock() - found[1] > self._ttl_s:
             return None
         return found[0]
 
-    def answered(self, session: str, deployment: str) -> None:
+    def answered(self, session: Session, deployment: str) -> None:
         """Remember who answered."""
         self._last[session] = (deployment, self._clock())
         self._last.move_to_end(session)

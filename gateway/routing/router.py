@@ -115,10 +115,10 @@ class Router:
             return Explanation(decision)
         return Explanation(decision, self._scorer.contributions(request.messages))
 
-    def answered(self, session: str, deployment: str) -> None:
-        """Learn who answered a conversation, so that it can stay there."""
+    def answered(self, session: str, key_id: str | None, deployment: str) -> None:
+        """Learn who answered a key's conversation, so that it can stay there."""
         if self._affinity is not None:
-            self._affinity.sessions.answered(session, deployment)
+            self._affinity.sessions.answered((key_id, session), deployment)
 
     def models(self) -> list[ServedName]:
         """Every name that a client may send: routing names, deployments, aliases."""
@@ -198,7 +198,7 @@ class Router:
         """What affinity makes of it: a conversation changes its model for a clear gain only."""
         if self._affinity is None or not (caller.session or is_continued(request.messages)):
             return weighed
-        name = self._affinity.sessions.last(session)
+        name = self._affinity.sessions.last((caller.key_id, session))
         last = next((one for one in eligible if one.name == name), None)
         if last is None:
             return weighed

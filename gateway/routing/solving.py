@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from math import sqrt
+from math import log, sqrt
 from statistics import NormalDist
 
 #: Fewer samples than this promise nothing.
@@ -59,13 +59,16 @@ def solve_quality(
         raise TooFewData(f"{count} outcomes are known, {least} are needed")
     ordered = sorted(samples, key=lambda one: one.score)
     quantile = NormalDist().inv_cdf(confidence)
+    # Bernstein's second term: a few rare, heavily weighted outcomes hide what they would have said.
+    reach = max((max(one.small, one.large) for one in samples), default=1.0)
+    slack = reach * log(1 / (1 - confidence)) / (3 * count)
     when_large = [(1 - quality) * one.large for one in ordered]
     when_small = [one.small - quality * one.large for one in ordered]
     sums = _Sums(when_small, when_large)
     passed: float | None = None
     for below in _cuts([one.score for one in ordered]):
         mean, deviation = sums.at(below)
-        if mean < quantile * deviation / sqrt(count):
+        if mean < quantile * deviation / sqrt(count) + slack:
             break
         passed = 1.0 if below == count else ordered[below].score
     if passed is None:

@@ -71,7 +71,7 @@ def session() -> str:
 
 def test_a_small_gain_keeps_the_conversation_and_says_so() -> None:
     one = router(Clock())
-    one.answered(session(), "gpt")
+    one.answered(session(), None, "gpt")
     decision = decided(one, SCORE + 0.03)
     assert (decision.deployment, decision.reason) == (LARGE, "affinity")
     assert any(rule.startswith("affinity:kept gpt") for rule in decision.rules)
@@ -79,7 +79,7 @@ def test_a_small_gain_keeps_the_conversation_and_says_so() -> None:
 
 def test_a_clear_gain_moves_it() -> None:
     one = router(Clock())
-    one.answered(session(), "gpt")
+    one.answered(session(), None, "gpt")
     decision = decided(one, SCORE + 0.06)
     assert (decision.deployment, decision.reason) == (SMALL, "below_threshold")
     assert any(rule.startswith("affinity:left gpt") for rule in decision.rules)
@@ -89,7 +89,7 @@ def test_a_dear_prompt_cache_asks_for_a_larger_gain() -> None:
     threshold = min(0.95, SCORE + 0.2)
     cheap, dear = router(Clock(), lost="0.1", extra="1"), router(Clock(), lost="1", extra="1")
     for one in (cheap, dear):
-        one.answered(session(), "gpt")
+        one.answered(session(), None, "gpt")
     assert decided(cheap, threshold).deployment == SMALL
     assert decided(dear, threshold).deployment == LARGE
 
@@ -97,7 +97,7 @@ def test_a_dear_prompt_cache_asks_for_a_larger_gain() -> None:
 def test_within_a_tier_the_deployment_that_has_the_cache_is_preferred() -> None:
     one = router(Clock())
     assert decided(one, 0.0).deployment == LARGE
-    one.answered(session(), "claude")
+    one.answered(session(), None, "claude")
     decision = decided(one, 0.0)
     assert (decision.deployment, decision.reason) == (SPARE, "above_threshold")
     assert decision.runner_up == LARGE
@@ -106,7 +106,7 @@ def test_within_a_tier_the_deployment_that_has_the_cache_is_preferred() -> None:
 def test_a_cache_that_has_expired_binds_nobody() -> None:
     clock = Clock()
     one = router(clock)
-    one.answered(session(), "gpt")
+    one.answered(session(), None, "gpt")
     clock.now_s = 601
     assert decided(one, SCORE + 0.03).deployment == SMALL
 
@@ -116,19 +116,21 @@ def test_a_first_question_is_free_and_a_named_session_is_not() -> None:
     body = {"model": "auto", "messages": [{"role": "user", "content": "What is 2 + 2?"}]}
     request = parse_chat(orjson.dumps(body))
     score = SCORER.score(request.messages)
-    one.answered(session_of(request.messages, None), "gpt")
-    one.answered("mine", "gpt")
+    one.answered(session_of(request.messages, None), None, "gpt")
+    one.answered("mine", None, "gpt")
     free = one.decide(request, Caller("r", threshold=score + 0.01))
     named = one.decide(request, Caller("r", threshold=score + 0.01, session="mine"))
     assert (free.deployment, named.deployment) == (SMALL, LARGE)
     assert named.session == "mine"
+    theirs = Caller("r", key_id="other", threshold=score + 0.01, session="mine")
+    assert one.decide(request, theirs).deployment == SMALL, "another key's session of that name"
 
 
 def test_the_oldest_sessions_are_forgotten() -> None:
     sessions = Sessions(ttl_s=10, most=2, clock=Clock())
     for name in ("a", "b", "c"):
-        sessions.answered(name, "gpt")
-    assert [sessions.last(name) for name in ("a", "b", "c")] == [None, "gpt", "gpt"]
+        sessions.answered(("key", name), "gpt")
+    assert [sessions.last(("key", name)) for name in ("a", "b", "c")] == [None, "gpt", "gpt"]
 
 
 @pytest.mark.parametrize(

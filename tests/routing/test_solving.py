@@ -52,6 +52,20 @@ def test_a_promise_by_inverse_propensities_holds_too() -> None:
     assert held >= 84
 
 
+def test_a_few_heavily_weighted_outcomes_promise_nothing() -> None:
+    """At an exploration of 2 %, 300 ratings hold about three that tell of the other tier."""
+    chance = random.Random(4)
+    seen = []
+    for one in traffic(300, 9):
+        greedy_large = one.score >= 0.9
+        goes_large = greedy_large if chance.random() < 0.98 else not greedy_large
+        propensity = 0.99 if goes_large == greedy_large else 0.01
+        small, large = one.small / propensity, one.large / propensity
+        seen.append(Sample(one.score, 0.0 if goes_large else small, large if goes_large else 0.0))
+    with pytest.raises(TooFewData):
+        solve_quality(seen, 0.95, 0.9)
+
+
 def test_the_interval_holds_the_value() -> None:
     solved = solve_quality(traffic(2_000, 4), 0.95, 0.9)
     assert solved.low < solved.value < solved.high
