@@ -102,7 +102,8 @@ async def test_an_unsure_answer_is_given_up(backend: OpenAIBackend, *, stream: b
         await collect(backend, request(stream=stream), GIVES_UP)
     assert refused.value.confidence == pytest.approx(0.5)
     usage = refused.value.usage
-    assert usage.completion_tokens == (2 if stream else 7)
+    # A stream is cut once two tokens have come; what came in the same packet was used too.
+    assert 2 <= usage.completion_tokens < 7 if stream else usage.completion_tokens == 7
     assert usage.source == ("estimated" if stream else "reported")
 
 
