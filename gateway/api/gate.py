@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from gateway.api.errors import envelope, headers_of, status_of
+from gateway.api.errors import envelope, envelope_of, headers_of, status_of
 from gateway.api.exchange import SCOPE_KEY, Exchange
 from gateway.api.keys import KeyRing
 from gateway.api.respond import send_json
-from gateway.core.errors import GatewayError, Unauthorized
+from gateway.core.errors import GatewayError
 
 #: Probes come without a key.
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
@@ -20,14 +21,21 @@ _log = logging.getLogger("gateway.request")
 
 
 class Gate:
-    """ASGI middleware around the whole application; it never touches a body."""
+    """The outermost ASGI application; it never touches a body.
 
-    def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
+    What is asked most goes straight to its endpoint, without the layers of a web framework.
+    """
+
+    def __init__(
+        self, app: ASGIApp, keys: KeyRing, direct: Mapping[tuple[str, str], ASGIApp] | None = None
+    ) -> None:
+        """`direct` are endpoints by method and path; `app` answers everything else."""
         self._app = app
         self._keys = keys
+        self._direct = dict(direct or {})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let one HTTP exchange through, or answer 401."""
+        """Let one HTTP exchange through, or answer with an error in the envelope."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -41,16 +49,31 @@ class Gate:
                 message["headers"] = [*message.get("headers", ()), request_id, _NO_SNIFF]
             await send(message)
 
+        path = scope["path"]
         try:
-            if scope["path"] not in OPEN_PATHS:
+            if path not in OPEN_PATHS:
                 exchange.key_id = self._keys.identify(scope)
-            await self._app(scope, receive, send_with_id)
-        except Unauthorized as error:
+            endpoint = self._direct.get((scope["method"], path), self._app)
+            await endpoint(scope, receive, send_with_id)
+        except GatewayError as error:
+            if exchange.status:
+                raise
             await send_error(send_with_id, error)
+        except Exception:
+            if exchange.status:
+                raise
+            _log.exception("the request failed unexpectedly: %s", exchange.request_id)
+            await send_json(send_with_id, 500, UNEXPECTED)
         finally:
             _log_exchange(scope, exchange, (time.perf_counter() - started_s) * 1e3)
 
 
+#: What a client is told of a failure that nobody expected.
+UNEXPECTED = envelope_of(
+    "The gateway failed to answer; the log has the request's id.",
+    error_type="server_error",
+    code="internal_error",
+)
 _NO_SNIFF = (b"x-content-type-options", b"nosniff")
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import uvicorn
-from fastapi import FastAPI
+from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from gateway.app.compose import compose
@@ -47,5 +47,5 @@ def run(settings: Settings, environment: Environment, engine_sockets: Mapping[st
 
 def _application(
     settings: Settings, environment: Environment, engine_sockets: Mapping[str, Path]
-) -> FastAPI:
+) -> ASGIApp:
     return create_app(compose(settings, environment, engine_sockets))

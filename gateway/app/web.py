@@ -11,6 +11,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.routing import Route
+from starlette.types import ASGIApp
 
 from gateway import __version__
 from gateway.accounting.query import LedgerReader
@@ -18,7 +19,7 @@ from gateway.api.chat import ChatCompletions
 from gateway.api.costs import costs_routes
 from gateway.api.errors import envelope, envelope_of, headers_of, status_of
 from gateway.api.feedback import feedback_routes
-from gateway.api.gate import Gate
+from gateway.api.gate import UNEXPECTED, Gate
 from gateway.api.health import health_routes
 from gateway.api.keys import KeyRing
 from gateway.api.models import models_routes
@@ -31,7 +32,7 @@ from gateway.core.request import CHAT_COMPLETIONS
 _log = logging.getLogger("gateway.app")
 
 
-def create_app(gateway: Gateway) -> FastAPI:
+def create_app(gateway: Gateway) -> ASGIApp:
     """Everything that answers HTTP, around one composed gateway."""
 
     @asynccontextmanager
@@ -60,12 +61,12 @@ def create_app(gateway: Gateway) -> FastAPI:
     app.include_router(feedback_routes(gateway.feedback, body_limit))
     app.include_router(costs_routes(LedgerReader(gateway.settings.ledger.url)))
     app.include_router(health_routes(gateway.not_ready))
-    app.add_middleware(Gate, keys=KeyRing(gateway.client_keys))
     app.add_exception_handler(GatewayError, _gateway_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(Exception, _unexpected_error)
-    return app
+    direct = {("POST", CHAT_COMPLETIONS): chat}
+    return Gate(app, KeyRing(gateway.client_keys), direct)
 
 
 def _gateway_error(_: Request, error: Exception) -> Response:
@@ -97,12 +98,7 @@ def _validation_error(_: Request, error: Exception) -> Response:
 
 
 def _unexpected_error(_: Request, __: Exception) -> Response:
-    body = envelope_of(
-        "The gateway failed to answer; the log has the request's id.",
-        error_type="server_error",
-        code="internal_error",
-    )
-    return _json(500, body)
+    return _json(500, UNEXPECTED)
 
 
 def _json(status: int, body: bytes, headers: dict[str, str] | None = None) -> Response:
