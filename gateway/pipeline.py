@@ -15,7 +15,10 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Protocol
+
+import orjson
 
 from gateway.core.answer import Answer, Item
 from gateway.core.decision import RouteDecision
@@ -27,6 +30,9 @@ from gateway.core.price import Cost, Price
 from gateway.core.request import Caller, ChatRequest
 from gateway.core.usage import Usage, estimate_tokens
 from gateway.resilience.attempts import Attempt, AttemptPlan
+
+#: UTF-8 bytes of a conversation that is kept; a longer one waits in memory for too little use.
+LONGEST_CONVERSATION = 64_000
 
 
 class Decider(Protocol):
@@ -85,18 +91,21 @@ class Pipeline:
         overhead_ms = (time.perf_counter() - request.received_s) * 1e3
         plan = AttemptPlan(decision, self._retries)
         attempt: Attempt | None = plan.first()
+        earlier_usd = Decimal(0)
         while attempt is not None:
             if attempt.wait_s:
                 await asyncio.sleep(attempt.wait_s)
             entry = _new_entry(request, caller, decision, attempt, overhead_ms)
+            entry.earlier_usd = earlier_usd
             if self._keep_messages and attempt.number == 1 and decision.score is not None:
-                entry.messages = request.messages
+                entry.messages = _messages_text(request)
             items = self._call(request, caller, attempt, entry)
             try:
                 return Reply(decision, entry, await anext(items), items)
             except BackendError as error:
                 failure = error
                 failure.exhausted = attempt.number > 1
+                earlier_usd += entry.cost.usd or 0
             attempt = plan.after(failure)
         raise failure
 
@@ -238,6 +247,15 @@ def _new_entry(
         overhead_ms=overhead_ms,
         tags=caller.tags,
     )
+
+
+def _messages_text(request: ChatRequest) -> str | None:
+    """The messages as JSON; None where they are too long or too deep to be of use."""
+    try:
+        text = orjson.dumps(request.messages)
+    except (orjson.JSONEncodeError, RecursionError):
+        return None
+    return text.decode() if len(text) <= LONGEST_CONVERSATION else None
 
 
 def _outcome_of(error: GatewayError) -> tuple[Outcome, int]:

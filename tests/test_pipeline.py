@@ -4,7 +4,9 @@ import asyncio
 import math
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import orjson
 import pytest
@@ -62,7 +64,13 @@ async def backend(vendor: RunningVendor) -> AsyncIterator[OpenAIBackend]:
     await backend.stop()
 
 
-def pipeline(backend: OpenAIBackend, entries: Entries, fallback: Fallback = "none") -> Pipeline:
+def pipeline(
+    backend: OpenAIBackend,
+    entries: Entries,
+    fallback: Fallback = "none",
+    *,
+    keep_messages: bool = False,
+) -> Pipeline:
     router = Router(
         deployments=[SMALL, LARGE],
         policies={"watched": Policy("watched", FixedThreshold(1.0), cascade=Cascade(2, 0.6))},
@@ -77,6 +85,7 @@ def pipeline(backend: OpenAIBackend, entries: Entries, fallback: Fallback = "non
         price_call=cost_of,
         sink=entries,
         retries={},
+        keep_messages=keep_messages,
     )
 
 
@@ -121,6 +130,7 @@ async def test_both_legs_of_an_escalation_are_entries_of_one_request(
     assert reply.entry is large
     assert {small.request_id, large.request_id} == {"req_1"}
     assert small.confidence == pytest.approx(0.3)
+    assert large.earlier_usd == small.cost.usd
     assert large.confidence is None
     assert small.usage is not None
     assert small.cost.usd is not None
@@ -179,3 +189,23 @@ async def test_a_client_that_leaves_while_the_answer_is_held(
     assert story_of(entries) == [(1, "small", "below_threshold", "cancelled", 499)]
     assert entries.kept[0].usage is not None
     assert await asyncio.to_thread(vendor.wait_for_early_close) < 3
+
+
+@pytest.mark.parametrize(
+    ("content", "kept"), [("Hi", True), ("x" * 70_000, False), ([[[]]], False)]
+)
+async def test_messages_are_kept_unless_they_are_too_long_or_too_deep(
+    backend: OpenAIBackend, entries: Entries, content: Any, *, kept: bool
+) -> None:
+    message: dict[str, Any] = {"role": "user", "content": "Hi"}
+    if isinstance(content, list):
+        for _ in range(600):
+            content = [content]
+        message["x"] = content
+    else:
+        message["content"] = content
+    serving = pipeline(backend, entries, keep_messages=True)
+    asked = replace(request(stream=False), messages=[message])
+    reply = await serving.answer(asked, Caller("req_1"))
+    await reply.rest.aclose()
+    assert (entries.kept[0].messages is not None) is kept

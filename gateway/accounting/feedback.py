@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -12,10 +11,6 @@ from gateway.core.errors import LedgerUnavailable, RequestNotFound
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
-
-#: A row is in the database within the flush interval and one write; feedback may come sooner.
-_LONGEST_WAIT_S = 2.0
-_STEP_S = 0.1
 
 
 class FeedbackBook:
@@ -35,23 +30,18 @@ class FeedbackBook:
         """
         from sqlalchemy.exc import SQLAlchemyError
 
-        from gateway.accounting.database import open_for_reading
+        from gateway.accounting.database import driver_reason, open_for_reading
 
         try:
             engine = self._open()
             reader = open_for_reading(self._url) or engine  # never waits for a writer
-            deadline_s = time.monotonic() + _LONGEST_WAIT_S
-            while not _is_known(reader, request_id, key_id):
-                if time.monotonic() > deadline_s:
-                    raise RequestNotFound(
-                        f"The ledger has no request '{request_id[:64]}' of this key.",
-                        param="request_id",
-                    )
-                time.sleep(_STEP_S)
+            if not _is_known(reader, request_id, key_id):
+                raise RequestNotFound(
+                    f"The ledger has no request '{request_id[:64]}' of this key.",
+                    param="request_id",
+                )
             _insert(engine, request_id, score, comment, key_id)
         except (SQLAlchemyError, sqlite3.Error, ValueError, ImportError) as error:
-            from gateway.accounting.database import driver_reason
-
             raise LedgerUnavailable(
                 f"The ledger can't be written: {driver_reason(error)}."
             ) from error

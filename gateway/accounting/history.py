@@ -95,15 +95,16 @@ def average_output_price(reader: LedgerReader, deployment: str) -> Decimal | Non
     return usd_of(micro * PICO_A_MICRO + pico_rest) * 1_000_000 / tokens if tokens else None
 
 
-def recent_scores(reader: LedgerReader, router: str, most: int) -> list[float]:
-    """The newest scores that a router's version gave, oldest first.
+def recent_scores(reader: LedgerReader, router: str, policy: str, most: int) -> list[float]:
+    """The newest scores that a router's version gave under a policy, oldest first.
 
     Raises LedgerUnavailable when the database can't be read.
     """
     row = ledger.c
     newest = (
         sa.select(row.score)
-        .where(row.router_version == router, row.attempt == 1, row.score.is_not(None))
+        .where(row.router_version == router, row.policy == policy, row.attempt == 1)
+        .where(row.score.is_not(None))
         .order_by(row.ts.desc())
         .limit(most)
     )

@@ -242,4 +242,6 @@ def _is_faulty_row(error: Exception) -> bool:
 
     if isinstance(error, DBAPIError):
         return isinstance(error, DataError | IntegrityError)
-    return isinstance(error, StatementError | TypeError | ValueError | ArithmeticError)
+    return isinstance(
+        error, StatementError | TypeError | ValueError | ArithmeticError | RecursionError
+    )

@@ -39,7 +39,7 @@ class Filters(TypedDict, total=False):
 
     `since` ≤ ts < `until` (dates begin at 0:00 UTC, naive times are UTC). `model` is a
     deployment's name or the model that the upstream said it served. `tag` is `key=value`;
-    `router` is the version that scored a request.
+    `router` is the version that scored a request, `policy` the one that it was routed by.
     """
 
     since: date | None
@@ -49,6 +49,7 @@ class Filters(TypedDict, total=False):
     tier: str | None
     tag: str | None
     router: str | None
+    policy: str | None
 
 
 @dataclass(slots=True, frozen=True)
@@ -211,6 +212,8 @@ def row_conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
         conditions.append(without != ledger.c.tags)
     if (router := filters.get("router")) is not None:
         conditions.append(ledger.c.router_version == router)
+    if (policy := filters.get("policy")) is not None:
+        conditions.append(ledger.c.policy == policy)
     return conditions + _named(ledger, filters)
 
 
@@ -271,7 +274,7 @@ def _needs_rows(by: str, filters: Filters) -> bool:
     parts_of_days = any(
         _moment(bound).astimezone(UTC).time() != time() for bound in bounds if bound is not None
     )
-    needs_columns = any(filters.get(name) is not None for name in ("tag", "router"))
+    needs_columns = any(filters.get(name) is not None for name in ("tag", "router", "policy"))
     return by == "tag" or needs_columns or parts_of_days
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -23,9 +22,6 @@ from gateway.accounting.row import row_of
 from gateway.core.entry import LedgerEntry
 
 Row = dict[str, Any]
-
-#: Characters of a conversation as JSON.
-LONGEST_CONVERSATION = 64_000
 
 _GROUP = tuple(column.name for column in daily_totals.primary_key.columns)
 _SUMS = tuple(column.name for column in daily_totals.columns if column.name not in _GROUP)
@@ -73,15 +69,13 @@ def _not_yet_written(connection: Connection, rows: Iterable[Row]) -> list[Row]:
 def _keep_messages(
     connection: Connection, entries: Iterable[LedgerEntry], fresh: Iterable[Row]
 ) -> None:
-    """Keep the messages that entries carry; too long ones are of no use to a bounded classifier."""
+    """Keep the messages that entries carry."""
     written = {(row["request_id"], row["attempt"]) for row in fresh}
     kept: list[Row] = []
     for entry in entries:
         if entry.messages is None or (entry.request_id, entry.attempt) not in written:
             continue
-        text = json.dumps(entry.messages, ensure_ascii=False, separators=(",", ":"))
-        if len(text) <= LONGEST_CONVERSATION:
-            kept.append({"request_id": entry.request_id, "ts": entry.ts, "messages": text})
+        kept.append({"request_id": entry.request_id, "ts": entry.ts, "messages": entry.messages})
     if kept:
         connection.execute(sa.insert(conversations), kept)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, NotRequired, Protocol
 
 import orjson
@@ -13,8 +14,12 @@ from typing_extensions import TypedDict
 from gateway.api.body import read_body
 from gateway.api.exchange import exchange_of
 from gateway.api.parse import checked, parse_object
+from gateway.core.errors import RequestNotFound
 
 LONGEST_COMMENT = 4_000
+
+#: A row is in the database within the flush interval and one write; feedback may come sooner.
+_WAITS_S = (0.2, 0.4, 0.8)
 
 
 class FeedbackTaker(Protocol):
@@ -34,6 +39,12 @@ class _Feedback(TypedDict):
 _FEEDBACK: TypeAdapter[_Feedback] = TypeAdapter(_Feedback)
 
 
+async def _take(taker: FeedbackTaker, given: _Feedback, key_id: str | None) -> None:
+    await run_in_threadpool(
+        taker.add, given["request_id"], given["score"], given.get("comment"), key_id
+    )
+
+
 def feedback_routes(taker: FeedbackTaker, body_limit_bytes: int) -> APIRouter:
     """The endpoint over what keeps feedback."""
     router = APIRouter(tags=["routing"])
@@ -44,9 +55,14 @@ def feedback_routes(taker: FeedbackTaker, body_limit_bytes: int) -> APIRouter:
         body = await read_body(request.scope, request.receive, body_limit_bytes)
         given = checked(_FEEDBACK, parse_object(body))
         key_id = exchange_of(request.scope).key_id
-        await run_in_threadpool(
-            taker.add, given["request_id"], given["score"], given.get("comment"), key_id
-        )
+        for wait_s in _WAITS_S:
+            try:
+                await _take(taker, given, key_id)
+                break
+            except RequestNotFound:
+                await asyncio.sleep(wait_s)
+        else:
+            await _take(taker, given, key_id)
         answer = {"object": "feedback", **given}
         return Response(orjson.dumps(answer), 201, media_type="application/json")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -41,7 +42,7 @@ async def send_answer(send: Send, answer: Answer, entry: LedgerEntry) -> None:
     """A plain answer: the backend's own bytes, with the cost added to its usage."""
     headers = _route_headers(entry)
     if entry.cost.usd is not None:
-        headers.append((b"x-gateway-cost-usd", format(entry.cost.usd, "f").encode()))
+        headers.append((b"x-gateway-cost-usd", _whole_usd(entry, entry.cost.usd)))
     headers.append((b"x-gateway-cost-source", entry.cost.source.encode()))
     await send_json(send, 200, _with_cost(answer, entry), headers)
 
@@ -141,6 +142,11 @@ def _wire_usage(usage: Usage | None) -> dict[str, Any]:
     }
 
 
+def _whole_usd(entry: LedgerEntry, usd: Decimal) -> bytes:
+    """What the request cost: the attempts before this one too, such as a cascade's small leg."""
+    return format(usd + entry.earlier_usd, "f").encode()
+
+
 def _cost_fields(entry: LedgerEntry) -> dict[str, Any]:
     cost = entry.cost
     details = {
@@ -149,5 +155,5 @@ def _cost_fields(entry: LedgerEntry) -> dict[str, Any]:
         "usage_source": entry.usage.source if entry.usage is not None else None,
     }
     # A fragment keeps the decimal exact: a float would round it.
-    amount = None if cost.usd is None else orjson.Fragment(format(cost.usd, "f").encode())
+    amount = None if cost.usd is None else orjson.Fragment(_whole_usd(entry, cost.usd))
     return {"cost": amount, "cost_details": details}

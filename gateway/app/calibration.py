@@ -38,17 +38,19 @@ _LEAST_DAYS = 1 / 24
 class Evidence:
     """What the ledger knows of the requests that this router has scored.
 
-    `watched` are (confidence, rating) of small answers that a cascade committed, `large_ratings`
-    the ratings of large answers.
+    `samples` are the rated requests that might have gone either way, `reach` 1 over the smallest
+    probability that any of them had for a tier. `watched` are (confidence, rating) of small answers
+    that a cascade committed, `large_ratings` those of large answers to requests of that kind.
     """
 
     samples: Sequence[Sample]
+    reach: float
     rated: int
     scores: Sequence[float]
     priced: Sequence[Priced]
     days: float
-    watched: Sequence[tuple[float, float]] = ()
-    large_ratings: Sequence[float] = ()
+    watched: Sequence[tuple[float, float]]
+    large_ratings: Sequence[float]
 
 
 def evidence_of(requests: Iterable[LoggedRequest], prices: TierPrices) -> Evidence:
@@ -56,7 +58,7 @@ def evidence_of(requests: Iterable[LoggedRequest], prices: TierPrices) -> Eviden
 
     A request that was surely sent to its tier says nothing about the other one.
     """
-    samples, scores, priced, moments = [], [], [], []
+    scores, priced, moments, explored = [], [], [], []
     watched, large_ratings = [], []
     rated = 0
     for request in requests:
@@ -64,25 +66,47 @@ def evidence_of(requests: Iterable[LoggedRequest], prices: TierPrices) -> Eviden
             continue
         scores.append(request.score)
         moments.append(request.ts.timestamp())
-        costs = [usd_on(request, tier, prices) for tier in (Tier.SMALL, Tier.LARGE)]
-        small, large = costs
+        small, large = (usd_on(request, tier, prices) for tier in (Tier.SMALL, Tier.LARGE))
         if small is not None and large is not None:
             priced.append(Priced(request.score, float(small), float(large)))
+        rated += request.feedback is not None
+        if 0 < request.propensity < 1 and _is_answered_as_sent(request):
+            explored.append(request)
         if request.feedback is None:
             continue
-        rated += 1
-        if request.answer_tier is Tier.LARGE:
-            large_ratings.append(request.feedback)
-        elif request.confidence is not None:
+        if request.answer_tier is Tier.SMALL and request.confidence is not None:
             watched.append((request.confidence, request.feedback))
-        if request.propensity < 1 and request.answer_tier is request.tier:
-            weighted = request.feedback / request.propensity
-            is_large = request.tier is Tier.LARGE
-            samples.append(
-                Sample(request.score, 0.0 if is_large else weighted, weighted if is_large else 0.0)
-            )
+        elif request.tier is Tier.LARGE and request.score < (request.threshold or 0.0):
+            large_ratings.append(request.feedback)  # what would have gone to the small tier
     days = (max(moments) - min(moments)) / _DAY_S if moments else 0.0
-    return Evidence(samples, rated, scores, priced, days, watched, large_ratings)
+    days *= len(priced) / max(1, len(scores))
+    samples = _weighted_samples(explored)
+    reach = max((1 / min(one.propensity, 1 - one.propensity) for one in explored), default=1.0)
+    return Evidence(samples, reach, rated, scores, priced, days, watched, large_ratings)
+
+
+def _is_answered_as_sent(request: LoggedRequest) -> bool:
+    """Whether the answer is what its tier gives: a cascade's escalation is, a fallback isn't."""
+    return request.answer_tier is request.tier or request.escalated
+
+
+def _weighted_samples(explored: Sequence[LoggedRequest]) -> list[Sample]:
+    """Ratings over propensity, and over how often answers of that tier are rated at all."""
+    rates = {}
+    for tier in Tier:
+        sent = [one for one in explored if one.tier is tier]
+        rates[tier] = sum(one.feedback is not None for one in sent) / max(1, len(sent))
+    overall = sum(one.feedback is not None for one in explored) / max(1, len(explored))
+    samples = []
+    for one in explored:
+        if one.feedback is None or one.score is None:
+            continue
+        weighted = one.feedback / one.propensity * overall / rates[one.tier]
+        is_large = one.tier is Tier.LARGE
+        samples.append(
+            Sample(one.score, 0.0 if is_large else weighted, weighted if is_large else 0.0)
+        )
+    return samples
 
 
 def calibrated(
@@ -147,7 +171,7 @@ def _solver(
                 f"{evidence.rated} answers are rated, but only {len(evidence.samples)} of requests "
                 "that might have gone either way: set routing.exploration"
             )
-        return solve_quality(evidence.samples, goal, target.confidence)
+        return solve_quality(evidence.samples, goal, target.confidence, reach=evidence.reach)
 
     def share(solved_on: SolvedOn) -> Solved:
         scores = evidence.scores if solved_on == "ledger" else shipped_scores(scorer)

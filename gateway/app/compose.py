@@ -53,7 +53,8 @@ class Gateway:
         self.ledger.start()
         if live := live_policies(self.router.policies.values()):
             url = self.settings.ledger.url
-            await asyncio.to_thread(warm, live, url, self.router.version)
+            processes = self.settings.server.workers
+            await asyncio.to_thread(warm, live, url, self.router.version, processes)
         for backend in self.backends.values():
             await backend.start()
 
@@ -188,7 +189,7 @@ def _router(
         fallback=routing.fallback,
         affinity=_affinity(routing.affinity, estimates),
         experiment=Experiment(routing.exploration, shadow),
-        extra_usd=estimates.extra_usd,
+        tier_usd=estimates.tier_usd,
     )
 
 

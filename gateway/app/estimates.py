@@ -38,7 +38,12 @@ class Estimates:
         return cost_of(usage, deployment.price).usd
 
     def extra_usd(self, request: ChatRequest) -> Decimal | None:
-        """What the first usable large deployment costs more than the first small one.
+        """What the large tier costs more than the small one; None where unknown."""
+        usd = self.tier_usd(request)
+        return None if usd is None else usd[1] - usd[0]
+
+    def tier_usd(self, request: ChatRequest) -> tuple[Decimal, Decimal] | None:
+        """What the first usable small deployment and the first large one cost.
 
         A small one without a known cost counts as free; None where the large one's is unknown.
         """
@@ -47,7 +52,7 @@ class Estimates:
         if dear is None:
             return None
         cheap = None if small is None else self.usd(request, small)
-        return dear - (cheap or Decimal(0))
+        return cheap or Decimal(0), dear
 
     def lost_cache_usd(self, request: ChatRequest, deployment: Deployment) -> Decimal | None:
         """What the deployment's prompt cache would save on this request; None where unknown."""

@@ -33,6 +33,10 @@ def policies_of(
     unknown = sorted(calibrated.keys() - routing.policies.keys())
     if unknown:
         raise ConfigError(str(routing.calibration), [f"{unknown[0]}: there is no such policy"])
+    aimless = [name for name in calibrated if routing.policies[name].target is None]
+    if aimless:
+        target = f"set routing.policies.{aimless[0]}.target to what it was calibrated for"
+        raise ConfigError(str(routing.calibration), [f"{aimless[0]}: has no target; {target}"])
     return {
         name: _policy(name, settings, routing, scorer, calibrated, processes)
         for name, settings in routing.policies.items()

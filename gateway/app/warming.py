@@ -19,8 +19,8 @@ def live_policies(policies: Iterable[Policy]) -> list[Policy]:
     return [one for one in policies if isinstance(one.source, ShareTarget | SpendTarget)]
 
 
-def warm(policies: Iterable[Policy], ledger_url: str, router: str) -> None:
-    """Seed each policy with the newest scores, or with what it spent today. Reads; blocks."""
+def warm(policies: Iterable[Policy], ledger_url: str, router: str, processes: int = 1) -> None:
+    """Seed each policy with its newest scores, or its part of what it spent today. Blocks."""
     # SQLAlchemy is loaded only where a policy follows live traffic.
     from gateway.accounting.history import recent_scores, spent_since
 
@@ -29,9 +29,10 @@ def warm(policies: Iterable[Policy], ledger_url: str, router: str) -> None:
     try:
         for policy in policies:
             if isinstance(policy.source, ShareTarget):
-                policy.source.seed(recent_scores(reader, router, WINDOW))
+                policy.source.seed(recent_scores(reader, router, policy.name, WINDOW))
             elif isinstance(policy.source, SpendTarget):
                 since = datetime.combine(today, time(), UTC)
-                policy.source.spent(spent_since(reader, policy.name, since), today)
+                spent = spent_since(reader, policy.name, since) / processes
+                policy.source.spent(spent, today)
     except LedgerUnavailable as error:
         _log.warning("targets begin without the ledger's past: %s", error.message)

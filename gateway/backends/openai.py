@@ -23,6 +23,7 @@ from gateway.core.deployment import Capability, Deployment
 from gateway.core.errors import (
     BackendError,
     StreamInterrupted,
+    UpstreamError,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
@@ -39,6 +40,10 @@ _NOTEWORTHY = re.compile(
 )
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]+)"')
+
+
+#: How an upstream refuses a field that it does not know.
+_BAD_REQUEST = frozenset({400, 422})
 
 
 class OpenAIBackend:
@@ -98,10 +103,27 @@ class OpenAIBackend:
         *,
         cascade: Cascade | None = None,
     ) -> AsyncGenerator[Item, None]:
-        """One upstream call: an `Answer`, or the `Chunk`s of a stream."""
+        """One upstream call: an `Answer`, or the `Chunk`s of a stream.
+
+        An upstream that refuses the logprobs of a cascade is asked again without.
+        """
         held: Held | None = None
         if cascade is not None and Capability.LOGPROBS in deployment.capabilities:
             held = Held(request, cascade)
+        try:
+            async with aclosing(self._items(request, deployment, caller, held)) as items:
+                async for item in items:
+                    yield item
+        except UpstreamError as error:
+            if held is None or request.payload.get("logprobs") or error.status not in _BAD_REQUEST:
+                raise
+            async with aclosing(self._items(request, deployment, caller, None)) as items:
+                async for item in items:
+                    yield item
+
+    async def _items(
+        self, request: ChatRequest, deployment: Deployment, caller: Caller, held: Held | None
+    ) -> AsyncGenerator[Item, None]:
         body = upstream_body(
             request,
             deployment.model,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, Literal
+from decimal import Decimal
+from typing import Literal
 
 from gateway.core.price import UNPRICED, Cost
 from gateway.core.usage import Usage
@@ -20,8 +21,9 @@ class LedgerEntry:
     `ts` is when the request arrived (UTC). `latency_ms` runs from the call to its end, `ttft_ms`
     to its first item, `overhead_ms` is the gateway's own time before the call. `confidence` (0..1)
     is how sure a small model was of its first tokens, where a cascade watched it. `shadow_score` is
-    what the router `shadow_version` would have said; it decided nothing. `messages` are set only
-    where the configuration keeps them, apart from the row.
+    what the router `shadow_version` would have said; it decided nothing. `messages` (JSON text) are
+    set only where the configuration keeps them, apart from the row; `earlier_usd` is what the
+    request's earlier attempts cost, and stands in their own rows.
     """
 
     request_id: str
@@ -55,4 +57,5 @@ class LedgerEntry:
     ttft_ms: float | None = None
     overhead_ms: float = 0.0
     tags: Mapping[str, str] = field(default_factory=dict)
-    messages: Sequence[Mapping[str, Any]] | None = None
+    messages: str | None = None
+    earlier_usd: Decimal = Decimal(0)

@@ -10,6 +10,9 @@ from typing import Protocol
 from gateway.core.cascade import Cascade
 from gateway.core.deployment import Tier
 
+#: USD on the small tier and on the large one.
+TierUsd = tuple[Decimal, Decimal]
+
 
 class ThresholdSource(Protocol):
     """What gives a policy its threshold; a number, or one that follows live traffic."""
@@ -18,8 +21,8 @@ class ThresholdSource(Protocol):
     def threshold(self) -> float:
         """Score ≥ threshold goes to the large tier."""
 
-    def observe(self, score: float, extra_usd: Callable[[], Decimal | None]) -> None:
-        """Learn of a request that was routed; `extra_usd` is what the large tier costs more."""
+    def observe(self, score: float, tier_usd: Callable[[], TierUsd | None]) -> None:
+        """Learn of a request that was routed; `tier_usd` estimates its cost on either tier."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -28,7 +31,7 @@ class FixedThreshold:
 
     threshold: float
 
-    def observe(self, score: float, extra_usd: Callable[[], Decimal | None]) -> None:
+    def observe(self, score: float, tier_usd: Callable[[], TierUsd | None]) -> None:
         """A number learns nothing."""
 
 

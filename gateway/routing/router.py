@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 from typing import Literal, NoReturn, Protocol
 
 from gateway.core.cascade import Cascade
@@ -18,7 +17,7 @@ from gateway.routing.affinity import Affinity, is_continued, session_of
 from gateway.routing.capability import CapabilityFilter, needs_of
 from gateway.routing.classifier import Assessment, Messages
 from gateway.routing.names import Asked, Names
-from gateway.routing.policy import Policy
+from gateway.routing.policy import Policy, TierUsd
 
 Fallback = Literal["any_tier", "same_tier", "none"]
 
@@ -76,9 +75,9 @@ class Router:
         fallback: Fallback = "any_tier",
         affinity: Affinity | None = None,
         experiment: Experiment | None = None,
-        extra_usd: Callable[[ChatRequest], Decimal | None] = lambda _: None,
+        tier_usd: Callable[[ChatRequest], TierUsd | None] = lambda _: None,
     ) -> None:
-        """`extra_usd` estimates what the large tier costs more than the small one."""
+        """`tier_usd` estimates what a request costs on the small and on the large tier."""
         self._deployments = tuple(deployments)
         self.policies = dict(policies)
         self._names = Names(deployments, policies, default_policy, model_map or {})
@@ -87,7 +86,7 @@ class Router:
         self._fallback = fallback
         self._affinity = affinity
         self._experiment = experiment or Experiment()
-        self._extra_usd = extra_usd
+        self._tier_usd = tier_usd
 
     @property
     def version(self) -> str:
@@ -103,7 +102,9 @@ class Router:
         asked = self._names.asked(request.model, caller)
         decision = self._decided(request, caller, asked, self._experiment)
         if asked.policy is not None and decision.score is not None:
-            asked.policy.source.observe(decision.score, lambda: self._extra_usd(request))
+            forced = _FORCED.get(decision.tier) if _is_foreign(decision) else None
+            score = decision.score if forced is None else forced
+            asked.policy.source.observe(score, lambda: self._tier_usd(request))
         return decision
 
     def explain(self, request: ChatRequest, caller: Caller) -> Explanation:
@@ -231,6 +232,14 @@ class Router:
         return (*same, *(one for one in others if one.tier is not chosen.tier))
 
 
+#: What a target counts a question as that a rule has sent to a tier.
+_FORCED = {Tier.SMALL: 0.0, Tier.LARGE: 1.0}
+
+
+def _is_foreign(decision: RouteDecision) -> bool:
+    return decision.reason.startswith("foreign_")
+
+
 def _by_score(assessment: Assessment, threshold: float, policy: Policy | None) -> _Weighed:
     """The score's side of the threshold; the safe side of `policy` where the score can't tell."""
     if policy is not None and assessment.foreign is not None:
@@ -244,7 +253,8 @@ def _explored(
 ) -> _Weighed:
     """Now and then a tier by chance: each is then known to be taken with some propensity."""
     share = experiment.share
-    if not share or len({one.tier for one in eligible}) < 2:
+    # What a rule sends elsewhere than its score is no evidence on scores.
+    if not share or weighed.reason is not None or len({one.tier for one in eligible}) < 2:
         return weighed
     likely = 1 - share / 2
     if experiment.chance() >= share:

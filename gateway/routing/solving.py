@@ -8,9 +8,10 @@ target on the samples, keeps the promise on about half of fresh ones only.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, groupby
 from math import log, sqrt
 from statistics import NormalDist
 
@@ -48,11 +49,17 @@ class Solved:
 
 
 def solve_quality(
-    samples: Sequence[Sample], quality: float, confidence: float, *, least: int = LEAST_SAMPLES
+    samples: Sequence[Sample],
+    quality: float,
+    confidence: float,
+    *,
+    reach: float = 1.0,
+    least: int = LEAST_SAMPLES,
 ) -> Solved:
     """The highest threshold that keeps `quality` of the large tier's, at a stated confidence.
 
-    Raises TooFewData.
+    `reach` is the largest value that an outcome might have had, seen or not: 1, or 1 over the
+    smallest propensity. Raises TooFewData.
     """
     count = len(samples)
     if count < least:
@@ -60,7 +67,6 @@ def solve_quality(
     ordered = sorted(samples, key=lambda one: one.score)
     quantile = NormalDist().inv_cdf(confidence)
     # Bernstein's second term: a few rare, heavily weighted outcomes hide what they would have said.
-    reach = max((max(one.small, one.large) for one in samples), default=1.0)
     slack = reach * log(1 / (1 - confidence)) / (3 * count)
     when_large = [(1 - quality) * one.large for one in ordered]
     when_small = [one.small - quality * one.large for one in ordered]
@@ -93,6 +99,8 @@ def solve_share(scores: Sequence[float], share: float, *, least: int = LEAST_SCO
         raise TooFewData(f"{count} scored requests are known, {least} are needed")
     ordered = sorted(scores)
     place = round(count * (1 - share))
+    if 0 < place < count and ordered[place - 1] == ordered[place]:
+        place = bisect_right(ordered, ordered[place])  # equal scores go together
     threshold = ordered[place] if place < count else 1.0
     value = sum(score >= threshold for score in ordered) / count
     error = 1.96 * sqrt(max(value * (1 - value), 1 / count) / count)
@@ -124,11 +132,11 @@ def solve_spend(
     if spent > usd_per_day:
         raise TooFewData(f"the small tier alone costs {spent:.4g} USD a day")
     threshold = 1.0
-    for one in ordered:
-        more = (one.large_usd - one.small_usd) / days
+    for score, equal in groupby(ordered, key=lambda one: one.score):
+        more = sum(one.large_usd - one.small_usd for one in equal) / days
         if spent + more > usd_per_day:
             break
-        spent, threshold = spent + more, one.score
+        spent, threshold = spent + more, score
     costs = [one.large_usd if one.score >= threshold else one.small_usd for one in ordered]
     mean = sum(costs) / count
     deviation = sqrt(sum((cost - mean) ** 2 for cost in costs) / max(1, count - 1))
@@ -151,7 +159,9 @@ def solve_confidence(
 ) -> Solved:
     """The least confidence (0..1) of a cascade whose committed answers keep `quality` of the large.
 
-    `watched` are (confidence, rating) of answers that were committed. Tested from the surest
+    `watched` are (confidence, rating) of answers that were committed, `large_ratings` those of the
+    large tier on requests of the same kind. Nothing is known below the least confidence that was
+    watched. Tested from the surest
     answers down, at the stated confidence (Learn-then-Test); `value` is the mean rating of the
     answers that stay committed. Raises TooFewData.
     """
@@ -160,7 +170,10 @@ def solve_confidence(
             f"{len(watched)} watched answers and {len(large_ratings)} of the large tier are rated, "
             f"{LEAST_WATCHED} and {LEAST_LARGE} are needed"
         )
-    needed = quality * sum(large_ratings) / len(large_ratings)
+    large = sum(large_ratings) / len(large_ratings)
+    large_spread = sum((rating - large) ** 2 for rating in large_ratings) / len(large_ratings)
+    needed = quality * large
+    needed_variance = quality**2 * large_spread / len(large_ratings)
     quantile = NormalDist().inv_cdf(confidence)
     surest = sorted(watched, reverse=True)
     step = max(LEAST_LARGE, len(surest) // 20)
@@ -171,10 +184,9 @@ def solve_confidence(
         # Never less than that of one answer: equal ratings don't mean that all are.
         spread = sum((rating - mean) ** 2 for rating in ratings) / count + 1 / count**2
         error = sqrt(spread / count)
-        if mean - quantile * error < needed:
+        if mean - quantile * sqrt(error**2 + needed_variance) < needed:
             break
-        least = 0.0 if count == len(surest) else surest[count - 1][0]
-        passed = Solved(least, mean, mean - 1.96 * error, mean + 1.96 * error, count)
+        passed = Solved(surest[count - 1][0], mean, mean - 1.96 * error, mean + 1.96 * error, count)
     if passed is None:
         raise TooFewData("not even the surest answers of the small tier reach that quality")
     return passed

@@ -7,11 +7,14 @@ is a quantile of the newest scores. Nothing here needs labels.
 from __future__ import annotations
 
 import threading
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from itertools import groupby
+
+from gateway.routing.policy import TierUsd
 
 #: Scores that are remembered: 3 % to large is then known to about ± 0.8 points (2 σ).
 WINDOW = 2_000
@@ -37,12 +40,13 @@ class ShareTarget:
     def threshold(self) -> float:
         """The lowest threshold that keeps within the share of the window."""
         with self._lock:
-            kept = int(len(self._sorted) * (1 - self._share) + 0.5)
-            if kept >= len(self._sorted):
-                return NOTHING
-            return self._sorted[kept]
+            scores = self._sorted
+            kept = int(len(scores) * (1 - self._share) + 0.5)
+            if 0 < kept < len(scores) and scores[kept - 1] == scores[kept]:
+                kept = bisect_right(scores, scores[kept])  # equal scores go together
+            return scores[kept] if kept < len(scores) else NOTHING
 
-    def observe(self, score: float, extra_usd: Callable[[], Decimal | None]) -> None:
+    def observe(self, score: float, tier_usd: Callable[[], TierUsd | None]) -> None:
         """Take in the score of one request."""
         self.seed([score])
 
@@ -59,8 +63,8 @@ class ShareTarget:
 class SpendTarget:
     """Sends to the large tier what the rest of the day's money pays for, the hardest first.
 
-    The window gives how fast requests come, how hard they are and what the large tier costs more
-    for each; the ledger's entries say what was spent. While nothing is known, or a price is
+    The window gives how fast requests come, how hard they are and what each costs on either tier;
+    the ledger's entries say what was spent. While nothing is known, or a price is
     missing, `start` is the threshold. Each web process watches its own share of the money.
     """
 
@@ -78,7 +82,7 @@ class SpendTarget:
         self._now = now
         self._least = least
         self._threshold = start
-        self._requests: deque[tuple[float, float, float]] = deque(maxlen=window)
+        self._requests: deque[tuple[float, float, float, float]] = deque(maxlen=window)
         self._day = now().date()
         self._spent = Decimal(0)
         self._since_solved = 0
@@ -88,12 +92,13 @@ class SpendTarget:
         """The threshold as solved last; above every score once the money is gone."""
         return NOTHING if self._left() <= 0 else self._threshold
 
-    def observe(self, score: float, extra_usd: Callable[[], Decimal | None]) -> None:
+    def observe(self, score: float, tier_usd: Callable[[], TierUsd | None]) -> None:
         """Take in one request, and solve again every few."""
-        extra = extra_usd()
-        if extra is None:
+        usd = tier_usd()
+        if usd is None:
             return
-        self._requests.append((self._now().timestamp(), score, float(extra)))
+        small, large = map(float, usd)
+        self._requests.append((self._now().timestamp(), score, small, large))
         self._since_solved += 1
         if len(self._requests) >= self._least and self._since_solved >= self._least // 5:
             self._since_solved = 0
@@ -121,10 +126,11 @@ class SpendTarget:
         pace = len(self._requests) / max(1.0, now.timestamp() - first)
         seconds_left = _DAY_S - (now.hour * 3600 + now.minute * 60 + now.second)
         times = pace * seconds_left / len(self._requests)
-        left = float(self._left())
+        left = float(self._left()) - sum(small for _, _, small, _ in self._requests) * times
         threshold = NOTHING
-        for _, score, extra in sorted(self._requests, key=lambda one: -one[1]):
-            left -= max(0.0, extra) * times
+        hardest = sorted(self._requests, key=lambda one: -one[1])
+        for score, equal in groupby(hardest, key=lambda one: one[1]):
+            left -= sum(max(0.0, large - small) for _, _, small, large in equal) * times
             if left < 0:
                 return threshold
             threshold = score

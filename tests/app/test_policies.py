@@ -113,6 +113,13 @@ def test_a_stale_calibration_is_refused(
         policies_of(routing, SCORER)
 
 
+def test_a_calibration_without_a_target_is_refused_not_ignored(tmp_path: Path) -> None:
+    policies = {"balanced": {}, "quality": {"threshold": 0.4}}
+    routing = settings(calibration=calibration(tmp_path), policies=policies).routing
+    with pytest.raises(ConfigError, match="quality: has no target"):
+        policies_of(routing, SCORER)
+
+
 def test_a_calibration_of_an_unknown_policy_or_a_missing_file_is_refused(tmp_path: Path) -> None:
     routing = settings(calibration=calibration(tmp_path), policies={"balanced": {}}).routing
     with pytest.raises(ConfigError, match="there is no such policy"):

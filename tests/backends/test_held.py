@@ -18,6 +18,7 @@ from gateway.core.deployment import Deployment, Tier
 from gateway.core.errors import (
     LowConfidence,
     StreamInterrupted,
+    UpstreamError,
     UpstreamTimeout,
     UpstreamUnavailable,
 )
@@ -211,3 +212,25 @@ async def test_trouble_after_that_interrupts(backend: OpenAIBackend, vendor: Run
     vendor.will(Behaviour(text=TEXT, logprobs=LOGPROBS, drop_after=4))
     with pytest.raises(StreamInterrupted):
         await collect(backend, request(stream=True), COMMITS)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_an_upstream_that_refuses_logprobs_is_asked_again_without(
+    backend: OpenAIBackend, vendor: RunningVendor, *, stream: bool
+) -> None:
+    vendor.will(Behaviour(status=400))
+    items = await collect(backend, request(stream=stream), GIVES_UP)
+    assert text_of(items) == TEXT
+    assert items[0].confidence is None
+    first, second = vendor.received
+    assert first.body["logprobs"] is True
+    assert "logprobs" not in second.body
+
+
+async def test_a_client_s_own_logprobs_are_refused_once(
+    backend: OpenAIBackend, vendor: RunningVendor
+) -> None:
+    vendor.will(Behaviour(status=400))
+    with pytest.raises(UpstreamError):
+        await collect(backend, request(logprobs=True), GIVES_UP)
+    assert len(vendor.received) == 1

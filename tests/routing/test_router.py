@@ -260,6 +260,11 @@ def test_exploration_leaves_a_dry_run_and_a_client_s_threshold_alone() -> None:
     assert one.decide(request(EASY), Caller("r", threshold=0.9)).propensity == 1.0
 
 
+def test_what_a_rule_has_sent_is_not_explored() -> None:
+    decision = explorer(1.0).decide(request(GEORGIAN), ANYBODY)  # any draw raises StopIteration
+    assert (decision.reason, decision.propensity) == ("foreign_script", 1.0)
+
+
 def test_exploration_happens_at_its_rate() -> None:
     chance = random.Random(1)
     one = explorer(0.3, *(chance.random() for _ in range(4_000)))

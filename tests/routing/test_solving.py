@@ -63,7 +63,7 @@ def test_a_few_heavily_weighted_outcomes_promise_nothing() -> None:
         small, large = one.small / propensity, one.large / propensity
         seen.append(Sample(one.score, 0.0 if goes_large else small, large if goes_large else 0.0))
     with pytest.raises(TooFewData):
-        solve_quality(seen, 0.95, 0.9)
+        solve_quality(seen, 0.95, 0.9, reach=100)
 
 
 def test_the_interval_holds_the_value() -> None:
@@ -85,7 +85,7 @@ def test_too_few_outcomes_are_refused_with_their_number() -> None:
 def test_what_can_t_be_shown_is_refused() -> None:
     seen_once = [Sample(0.9, 0.0, 0.0)] * 299 + [Sample(0.9, 0.0, 300.0)]
     with pytest.raises(TooFewData, match="not even"):
-        solve_quality(seen_once, 0.95, 0.9)
+        solve_quality(seen_once, 0.95, 0.9, reach=300)
 
 
 def test_a_share() -> None:
@@ -95,8 +95,10 @@ def test_a_share() -> None:
     assert 0.26 < solved.low < 0.3 < solved.high < 0.34
 
 
-def test_equal_scores_go_together() -> None:
-    assert solve_share([0.5] * 100 + [0.2] * 100, 0.3).value == 0.5
+def test_equal_scores_go_together_within_the_share_and_the_money() -> None:
+    assert solve_share([0.5] * 100 + [0.2] * 100, 0.3).value == 0.0
+    assert solve_share([0.5] * 100 + [0.2] * 100, 0.5).value == 0.5
+    assert solve_spend([Priced(0.5, 0.0, 1.0)] * 100, 1.0, 10.0).value == 0.0
 
 
 def test_spending() -> None:
@@ -133,5 +135,6 @@ def test_a_cascade_needs_ratings_of_both_tiers() -> None:
         solve_confidence([(0.9, 0.0)] * 200, [1.0] * 50, 0.8, 0.9)
 
 
-def test_a_small_tier_that_is_always_right_needs_no_watching() -> None:
-    assert solve_confidence([(0.5, 1.0)] * 200, [1.0] * 50, 0.95, 0.9).threshold == 0.0
+def test_nothing_is_promised_below_what_was_watched() -> None:
+    always_right = [(0.6 + 0.4 * place / 200, 1.0) for place in range(200)]
+    assert solve_confidence(always_right, [1.0] * 50, 0.95, 0.9).threshold == 0.6

@@ -47,6 +47,30 @@ def test_the_window_holds_the_newest_scores_only(
         assert target.threshold in newest
 
 
+def test_equal_scores_go_together_within_the_share() -> None:
+    assert ShareTarget(0.1, [0.5] * 200).threshold == NOTHING
+    assert ShareTarget(0.4, [0.2] * 50 + [0.5] * 30 + [0.8] * 20).threshold == 0.8
+
+
+def test_the_small_tier_s_own_cost_is_kept_back() -> None:
+    clock = Clock()
+    target = SpendTarget(Decimal(1_200), 0.5, now=clock)
+    chance = random.Random(2)
+    step = timedelta(seconds=86_400 / 1_001)
+    total = Decimal(0)
+    for day in (1, 2):
+        clock.now = datetime(2026, 3, day, tzinfo=UTC)
+        total = Decimal(0)
+        for _ in range(1_000):
+            clock.now += step
+            score = chance.random()
+            usd = Decimal(2) if score >= target.threshold else Decimal(1)
+            total += usd
+            target.spent(usd, clock.now.date())
+            target.observe(score, lambda: (Decimal(1), Decimal(2)))
+    assert Decimal(1_100) <= total <= Decimal(1_230)
+
+
 def test_nothing_and_everything() -> None:
     assert ShareTarget(0.0, [0.1, 0.2]).threshold == NOTHING
     assert ShareTarget(1.0, [0.1, 0.2]).threshold == 0.1
@@ -73,7 +97,7 @@ def spend_a_day(target: SpendTarget, clock: Clock, requests: int, seed: int = 5)
         if score >= target.threshold:
             total += Decimal("0.01")
             target.spent(Decimal("0.01"), clock.now.date())
-        target.observe(score, lambda: Decimal("0.01"))
+        target.observe(score, lambda: (Decimal(0), Decimal("0.01")))
     return total
 
 

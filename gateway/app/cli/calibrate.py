@@ -28,7 +28,7 @@ from gateway.app.deployments import deployments_of, priced_deployment
 from gateway.app.policies import configured_scorer
 from gateway.core.deployment import Tier
 from gateway.core.errors import LedgerUnavailable
-from gateway.routing.solving import TooFewData
+from gateway.routing.solving import LEAST_SCORES, TooFewData
 from gateway.settings import (
     CalibratedPolicy,
     ConfigError,
@@ -77,9 +77,9 @@ def calibrate(
     console = Console()
     try:
         scorer = configured_scorer(settings.routing.classifier)
-        evidence = _evidence(settings, scorer.version, since)
+        evidence = {name: _evidence(settings, scorer.version, since, name) for name in targets}
         found = {
-            name: calibrated(goal, where, evidence, settings.routing, scorer)
+            name: calibrated(goal, where, evidence[name], settings.routing, scorer)
             for name, goal in targets.items()
         }
         known = load_calibrations(path) if path.exists() else {}
@@ -90,7 +90,7 @@ def calibrate(
     console.print(_table(found, targets))
     for name, goal in targets.items():
         if settings.routing.policies[name].cascade is not None:
-            found[name], words = watched_confidence(goal, evidence, found[name])
+            found[name], words = watched_confidence(goal, evidence[name], found[name])
             console.print(f"[bold]{name}[/], cascade: {words}")
     for name, one in found.items():
         if one.solved_on == "shipped":
@@ -129,12 +129,18 @@ def _goal(text: str, confidence: float) -> TargetSettings:
         refuse(f"--target {text}: give quality=0.95, large_share=0.3 or usd_per_day=5.")
 
 
-def _evidence(settings: Settings, router: str, since: When) -> Evidence:
-    """What the ledger knows; scores of another router are no evidence on this one."""
+def _evidence(settings: Settings, router: str, since: When, policy: str) -> Evidence:
+    """What the ledger knows of a policy's requests, or of all where it has too few yet.
+
+    Scores of another router are no evidence on this one.
+    """
     deployments = deployments_of(settings, Environment.of_process())
     priced = {tier: priced_deployment(deployments, tier) for tier in Tier}
     prices = {tier: None if one is None else one.price for tier, one in priced.items()}
     reader = LedgerReader(settings.ledger.url)
+    own = evidence_of(requests_of(reader, since=since, router=router, policy=policy), prices)
+    if len(own.scores) >= LEAST_SCORES:
+        return own
     return evidence_of(requests_of(reader, since=since, router=router), prices)
 
 

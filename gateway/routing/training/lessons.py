@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, hstack, vstack
+from scipy.sparse import csr_matrix, diags, hstack, vstack
 from sklearn.linear_model import LogisticRegression
 
 from gateway.routing.classifier import Messages, Scorer
@@ -75,7 +75,9 @@ class Lesson:
 
 
 def corrected(artefact: Mapping[str, Any], lessons: Sequence[Lesson]) -> dict[str, Any]:
-    """The artefact with a correction fitted to lessons: log-odds' = a log-odds + w x + c.
+    """The artefact with a correction fitted to lessons: log-odds' = a log-odds + p w x + c.
+
+    p is the part that the form of the question takes of the chat head, 1 for a chat.
 
     Raises ValueError where the lessons have labels of one kind only.
     """
@@ -90,6 +92,10 @@ def corrected(artefact: Mapping[str, Any], lessons: Sequence[Lesson]) -> dict[st
         )
     vocabulary = list(artefact["vocabulary"])
     matrix = _design(artefact, vocabulary, [conversations[place] for place in kept])
+    # Every form mixes in its own part of the chat head, which takes up the correction.
+    chat_part = artefact["forms"]["chat"][0]
+    parts = [artefact["forms"][conversations[place].form][0] / chat_part for place in kept]
+    matrix = diags(parts) @ matrix
     scores = np.array([scorer.score(labelled[place][0].messages) for place in kept])
     logits = np.log(scores / (1 - scores))[:, np.newaxis] * _SCORE_SCALE
     columns = hstack([csr_matrix(logits), matrix]).tocsr()

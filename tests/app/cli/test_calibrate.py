@@ -11,9 +11,13 @@ import sqlalchemy as sa
 import yaml
 
 from gateway.accounting.database import feedback, open_for_writing
+from gateway.accounting.history import LoggedRequest
+from gateway.app.calibration import evidence_of
+from gateway.core.deployment import Tier
 from gateway.core.price import Cost
 from gateway.core.usage import Usage
 from gateway.routing.classifier import load_scorer
+from gateway.routing.solving import quality_kept
 from gateway.settings import load_calibrations
 from tests.accounting.ledger_entries import NOON, entry, record
 from tests.gateway_process import run_cli
@@ -116,6 +120,34 @@ def test_a_cascade_is_calibrated_by_the_same_command(tmp_path: Path) -> None:
     assert 0.4 < solved < 0.95
     path = config(tmp_path, policies=policies, calibration=f"{tmp_path}/calibration.yaml")
     assert f"{solved:.4g}" in run_cli("check", "--config", path, env=QUIET)
+
+
+def test_a_tier_that_is_rated_less_often_counts_no_less() -> None:
+    """The small tier is right in 6 of 10, the large one in 9; small answers are rated twice as
+    often, and the truth is that everything small keeps two thirds."""
+    chance = random.Random(4)
+    requests = []
+    for number in range(20_000):
+        is_large = chance.random() < 0.5
+        rates = 0.2 if is_large else 0.4
+        right = chance.random() < (0.9 if is_large else 0.6)
+        tier = Tier.LARGE if is_large else Tier.SMALL
+        requests.append(
+            LoggedRequest(
+                request_id=str(number),
+                ts=NOON,
+                tier=tier,
+                answer_tier=tier,
+                reason="explored",
+                score=chance.random(),
+                threshold=0.5,
+                propensity=0.5,
+                feedback=float(right) if chance.random() < rates else None,
+            )
+        )
+    evidence = evidence_of(requests, {})
+    assert quality_kept(evidence.samples, 1.0) == pytest.approx(2 / 3, abs=0.03)
+    assert evidence.reach == 2
 
 
 def test_too_few_ratings_are_refused_and_the_shipped_set_is_an_open_choice(tmp_path: Path) -> None:

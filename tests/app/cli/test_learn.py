@@ -1,5 +1,6 @@
 """`train` from a ledger, `routers` and `shadow`, as people run them."""
 
+import json
 import random
 from datetime import timedelta
 from pathlib import Path
@@ -50,7 +51,7 @@ def fill(folder: Path, requests: int, *, learnable: bool, share: float = 1.0) ->
                 score=score,
                 threshold=threshold,
                 propensity=propensity,
-                messages=[{"role": "user", "content": text}],
+                messages=json.dumps([{"role": "user", "content": text}]),
             )
         )
         fails = 0.5 if not learnable else 0.05 if is_large or not is_hard else 0.9
