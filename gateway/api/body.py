@@ -15,6 +15,10 @@ from gateway.core.errors import InvalidRequest, RequestTooLarge
 T = TypeVar("T")
 
 
+#: How long a request runs before its client is watched.
+WATCHED_AFTER_S = 0.05
+
+
 class ClientLeft(Exception):
     """The client closed the connection before the answer was complete."""
 
@@ -56,21 +60,44 @@ def _too_large(limit_bytes: int) -> InvalidRequest:
 
 
 async def while_connected(receive: Receive, work: Coroutine[Any, Any, T]) -> T:
-    """Run `work`, cancelled as soon as the client leaves (then ClientLeft is raised)."""
+    """Run `work`, cancelled soon after the client has left (then ClientLeft is raised)."""
+    loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None  # noqa: S101 (this is a coroutine)
-    watcher = asyncio.create_task(_watch(receive, task))
+    watcher = _Watcher(receive, task)
+    # Most of what is quick ends before anybody has to watch.
+    timer = loop.call_later(WATCHED_AFTER_S, watcher.start)
     try:
         return await work
     except asyncio.CancelledError:
-        if watcher.done() and not watcher.cancelled() and task.uncancel() == 0:
+        if watcher.has_seen_it and task.uncancel() == 0:
             raise ClientLeft from None
         raise
     finally:
-        watcher.cancel()
+        timer.cancel()
+        watcher.stop()
 
 
-async def _watch(receive: Receive, task: asyncio.Task[Any]) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    task.cancel()
+class _Watcher:
+    """Waits for the client to leave, and cancels the task that works for it."""
+
+    __slots__ = ("_receive", "_watching", "_work", "has_seen_it")
+
+    def __init__(self, receive: Receive, work: asyncio.Task[Any]) -> None:
+        self._receive = receive
+        self._work = work
+        self._watching: asyncio.Task[None] | None = None
+        self.has_seen_it = False
+
+    def start(self) -> None:
+        self._watching = asyncio.create_task(self._watch())
+
+    def stop(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
+
+    async def _watch(self) -> None:
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+        self.has_seen_it = True
+        self._work.cancel()

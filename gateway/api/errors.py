@@ -51,7 +51,8 @@ def status_of(error: GatewayError) -> int:
     if isinstance(error, UnsupportedMediaType):
         return 415
     if isinstance(error, UpstreamError) and error.status is not None:
-        return 502 if error.status in _GATEWAY_KEY_REFUSED else error.status
+        is_ours = error.status < 400 or error.status in _GATEWAY_KEY_REFUSED
+        return 502 if is_ours else error.status
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator
+import random
 from dataclasses import dataclass, field
 
 from starlette.types import Scope
@@ -13,11 +12,15 @@ from gateway.core.entry import LedgerEntry
 SCOPE_KEY = "gateway.exchange"
 
 
+# Unique, not secret: a system call for the entropy of each id would cost more than all the rest.
+_random_bits = random.Random().getrandbits  # noqa: S311
+
+
 @dataclass(slots=True)
 class Exchange:
     """The request's id, who called, and (once routed) the ledger entry of the answering attempt."""
 
-    request_id: str = field(default_factory=lambda: f"req_{uuid.uuid4().hex}")
+    request_id: str = field(default_factory=lambda: f"req_{_random_bits(128):032x}")
     key_id: str | None = None
     status: int = 0
     entry: LedgerEntry | None = None
@@ -30,13 +33,10 @@ def exchange_of(scope: Scope) -> Exchange:
     return exchange
 
 
-def header_values(scope: Scope, name: bytes) -> Iterator[str]:
-    """The values of a request header, in order; names are lower case in ASGI."""
+def header(scope: Scope, name: bytes) -> str | None:
+    """The first value of a request header, or None; names are lower case in ASGI."""
     for key, value in scope["headers"]:
         if key == name:
-            yield value.decode("latin-1").strip()
-
-
-def header(scope: Scope, name: bytes) -> str | None:
-    """The first value of a request header, or None."""
-    return next(header_values(scope, name), None)
+            text: str = value.decode("latin-1")
+            return text.strip()
+    return None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -17,7 +18,7 @@ from gateway.core.errors import GatewayError
 #: Probes come without a key.
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
-_log = logging.getLogger("gateway.request")
+_log = logging.getLogger("gateway.api")
 
 
 class Gate:
@@ -33,6 +34,9 @@ class Gate:
         self._app = app
         self._keys = keys
         self._direct = dict(direct or {})
+        #: Takes the fields of one line a request; None writes none.
+        self.log_request: Callable[[dict[str, Any]], None] | None = None
+        self.log_probes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one HTTP exchange through, or answer with an error in the envelope."""
@@ -65,7 +69,8 @@ class Gate:
             _log.exception("the request failed unexpectedly: %s", exchange.request_id)
             await send_json(send_with_id, 500, UNEXPECTED)
         finally:
-            _log_exchange(scope, exchange, (time.perf_counter() - started_s) * 1e3)
+            if self.log_request is not None and (self.log_probes or path not in OPEN_PATHS):
+                self.log_request(_line_of(scope, exchange, (time.perf_counter() - started_s) * 1e3))
 
 
 #: What a client is told of a failure that nobody expected.
@@ -82,11 +87,8 @@ async def send_error(send: Send, error: GatewayError) -> None:
     await send_json(send, status_of(error), envelope(error), headers_of(error))
 
 
-def _log_exchange(scope: Scope, exchange: Exchange, latency_ms: float) -> None:
-    level = logging.DEBUG if scope["path"] in OPEN_PATHS else logging.INFO
-    if not _log.isEnabledFor(level):
-        return
-    fields: dict[str, object] = {
+def _line_of(scope: Scope, exchange: Exchange, latency_ms: float) -> dict[str, Any]:
+    fields: dict[str, Any] = {
         "request_id": exchange.request_id,
         "method": scope["method"],
         "path": scope["path"],
@@ -106,4 +108,4 @@ def _log_exchange(scope: Scope, exchange: Exchange, latency_ms: float) -> None:
             "outcome": entry.outcome,
             "cost_usd": entry.cost.usd,
         }
-    _log.log(level, "request", extra={"fields": fields})
+    return fields

@@ -16,6 +16,7 @@ from gateway.app.estimates import Estimates
 from gateway.app.observed import Observed, watcher
 from gateway.app.policies import configured_scorer, policies_of
 from gateway.app.warming import live_policies, warm
+from gateway.backends.http1 import Timeouts
 from gateway.backends.local.backend import LocalBackend
 from gateway.backends.openai import OpenAIBackend
 from gateway.core.deployment import Deployment, Tier
@@ -155,9 +156,12 @@ def _backend(
     return OpenAIBackend(
         base_url=entry.base_url or "",
         api_key=environment.secret(entry.api_key_env) if entry.api_key_env else None,
-        connect_timeout_s=entry.connect_timeout_s,
-        timeout_s=entry.timeout_s,
-        idle_timeout_s=entry.idle_timeout_s,
+        timeouts=Timeouts(
+            connect_s=entry.connect_timeout_s,
+            first_byte_s=entry.timeout_s,
+            idle_s=entry.idle_timeout_s,
+            total_s=entry.total_timeout_s,
+        ),
         extra_headers=entry.extra_headers,
         max_tokens_field=entry.max_tokens_field,
         stream_usage=entry.stream_usage,

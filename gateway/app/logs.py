@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping, MutableMapping
+from datetime import UTC, datetime
 from decimal import Decimal
-from logging.handlers import QueueHandler, QueueListener
-from queue import SimpleQueue
-from typing import Any
+from typing import Any, Self
 
 import orjson
 import structlog
@@ -19,62 +19,102 @@ from gateway.settings import LoggingSettings
 Fields = MutableMapping[str, Any]
 Renderer = Callable[[Any, str, Fields], str | bytes | Mapping[str, Any]]
 
-
-@contextmanager
-def logging_to_stdout(settings: LoggingSettings) -> Iterator[None]:
-    """Send every logger's records to standard output until the block ends."""
-    queue: SimpleQueue[logging.LogRecord] = SimpleQueue()
-    output = logging.StreamHandler(sys.stdout)
-    output.setFormatter(_Formatter(_renderer(settings.format)))
-    listener = QueueListener(queue, output)
-    root = logging.getLogger()
-    handler = _UnpreparedQueueHandler(queue)
-    root.addHandler(handler)
-    root.setLevel(settings.level.upper())
-    for chatty in ("uvicorn.access", "httpx", "asyncio", "alembic", "aiohttp"):
-        logging.getLogger(chatty).setLevel(logging.WARNING)
-    listener.start()
-    try:
-        yield
-    finally:
-        root.removeHandler(handler)
-        listener.stop()
+#: Lines are written together: a thread that wakes for each costs more than the line does.
+WRITE_EVERY_S = 0.1
+#: Lines that wait while nobody takes the output; then the oldest are dropped.
+MOST_WAITING = 100_000
 
 
-class _UnpreparedQueueHandler(QueueHandler):
-    """Leaves all formatting to the listener's thread."""
+class Logs:
+    """Every logger's records and a line a request, on standard output from enter to exit."""
 
-    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
-        return record
+    def __init__(self, settings: LoggingSettings) -> None:
+        self._level = settings.level.upper()
+        self._render = _renderer(settings.format)
+        self._waiting: deque[logging.LogRecord | tuple[datetime, Fields]] = deque(
+            maxlen=MOST_WAITING
+        )
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._write_on, name="logs", daemon=True)
+        self._handler = _Handler(self._waiting)
+        self._format_exception = logging.Formatter().formatException
 
+    def is_shown(self, level: int) -> bool:
+        """Whether lines of this level are written."""
+        return level >= logging.getLevelNamesMapping()[self._level]
 
-class _Formatter(logging.Formatter):
-    """A record's message and `fields` through structlog's processors."""
+    def request(self, fields: Fields) -> None:
+        """Write one line about a request."""
+        self._waiting.append((datetime.now(UTC), fields))
 
-    def __init__(self, render: Renderer) -> None:
-        super().__init__()
-        self._render = render
-        self._stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
+    def __enter__(self) -> Self:
+        root = logging.getLogger()
+        root.addHandler(self._handler)
+        root.setLevel(self._level)
+        for chatty in ("uvicorn.access", "httpx", "asyncio", "alembic"):
+            logging.getLogger(chatty).setLevel(logging.WARNING)
+        self._thread.start()
+        return self
 
-    def format(self, record: logging.LogRecord) -> str:
-        fields: Fields = {"event": record.getMessage(), "level": record.levelname.lower()}
-        if record.name != "gateway.request":
-            fields["logger"] = record.name
-        fields.update(getattr(record, "fields", {}))
+    def __exit__(self, *_: object) -> None:
+        logging.getLogger().removeHandler(self._handler)
+        self._ended.set()
+        self._thread.join()
+
+    def _write_on(self) -> None:
+        ended = False
+        while not ended:
+            ended = self._ended.wait(WRITE_EVERY_S)
+            if self._waiting:
+                sys.stdout.write("".join(self._lines()))
+                sys.stdout.flush()
+
+    def _lines(self) -> list[str]:
+        lines = []
+        for _ in range(len(self._waiting)):
+            item = self._waiting.popleft()
+            fields = self._fields_of(item) if isinstance(item, logging.LogRecord) else _line(*item)
+            rendered = self._render(None, fields["level"], fields)
+            lines += [rendered.decode() if isinstance(rendered, bytes) else str(rendered), "\n"]
+        return lines
+
+    def _fields_of(self, record: logging.LogRecord) -> Fields:
+        fields: Fields = {
+            "event": record.getMessage(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+        }
         if record.exc_info:
-            fields["exception"] = self.formatException(record.exc_info)
-        rendered = self._render(None, record.levelname, self._stamp(None, "", fields))
-        return rendered.decode() if isinstance(rendered, bytes) else str(rendered)
+            fields["exception"] = self._format_exception(record.exc_info)
+        fields["timestamp"] = datetime.fromtimestamp(record.created, UTC)
+        return fields
+
+
+def _line(moment: datetime, fields: Fields) -> Fields:
+    return {"event": "request", "level": "info", **fields, "timestamp": moment}
+
+
+class _Handler(logging.Handler):
+    """Puts records where they wait; formatting is left to the thread that writes."""
+
+    def __init__(self, waiting: deque[logging.LogRecord | tuple[datetime, Fields]]) -> None:
+        super().__init__()
+        self._waiting = waiting
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._waiting.append(record)
 
 
 def _renderer(form: str) -> Renderer:
     if form == "console" or (form == "auto" and sys.stdout.isatty()):
-        return structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
-    return structlog.processors.JSONRenderer(serializer=_dumps)
+        console = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
 
+        def render(logger: Any, name: str, fields: Fields) -> str:
+            fields["timestamp"] = fields["timestamp"].isoformat(timespec="milliseconds")
+            return console(logger, name, fields)
 
-def _dumps(fields: Mapping[str, Any], **_: object) -> bytes:
-    return orjson.dumps(fields, default=_plain)
+        return render
+    return lambda _, __, fields: orjson.dumps(fields, _plain, orjson.OPT_UTC_Z)
 
 
 def _plain(value: object) -> str:

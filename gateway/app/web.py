@@ -25,7 +25,7 @@ from gateway.api.keys import KeyRing
 from gateway.api.models import models_routes
 from gateway.api.route import route_routes
 from gateway.app.compose import Gateway
-from gateway.app.logs import logging_to_stdout
+from gateway.app.logs import Logs
 from gateway.core.errors import GatewayError
 from gateway.core.request import CHAT_COMPLETIONS
 
@@ -35,9 +35,11 @@ _log = logging.getLogger("gateway.app")
 def create_app(gateway: Gateway) -> ASGIApp:
     """Everything that answers HTTP, around one composed gateway."""
 
+    logs = Logs(gateway.settings.logging)
+
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        with logging_to_stdout(gateway.settings.logging):
+        with logs:
             await gateway.start()
             for line in gateway.startup_notes():
                 _log.warning(line)
@@ -66,7 +68,11 @@ def create_app(gateway: Gateway) -> ASGIApp:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(Exception, _unexpected_error)
     direct = {("POST", CHAT_COMPLETIONS): chat}
-    return Gate(app, KeyRing(gateway.client_keys), direct)
+    gate = Gate(app, KeyRing(gateway.client_keys), direct)
+    if logs.is_shown(logging.INFO):
+        gate.log_request = logs.request
+    gate.log_probes = logs.is_shown(logging.DEBUG)
+    return gate
 
 
 def _gateway_error(_: Request, error: Exception) -> Response:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import aclosing
 
-import aiohttp
-import httpx
 import orjson
-from httpx_aiohttp import AiohttpTransport
 
 from gateway import __version__
 from gateway.backends.held import Held
-from gateway.backends.sse import EventSplitter, EventTooLong, event_data, frame
+from gateway.backends.http1 import (
+    Connection,
+    Disconnected,
+    HttpFailure,
+    NotConnected,
+    Pool,
+    TimedOut,
+    Timeouts,
+)
+from gateway.backends.sse import EventSplitter, EventTooLong, event_data, first_noteworthy, frame
 from gateway.backends.upstream_errors import refusal
 from gateway.backends.wire import upstream_body
 from gateway.core.answer import Answer, Chunk, Item
@@ -30,17 +35,12 @@ from gateway.core.errors import (
 from gateway.core.request import Caller, ChatRequest
 from gateway.core.usage import Usage
 
-MAX_CONNECTIONS = 1000
-KEEPALIVE_S = 60.0
+MAX_RESPONSE_BYTES = 64 * 1024 * 1024
 
-#: A block with any of these is read event by event; every other block passes untouched: usage
-#: that isn't null, an error, the end mark, or a line that isn't `data:`.
-_NOTEWORTHY = re.compile(
-    rb'"usage"\s*:\s*\{|"error"\s*:\s*[^\sn]|\[DONE\]|^(?!data:)[^\n]', re.MULTILINE
-)
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]+)"')
-
+#: W3C Trace Context, version 00 and later ones.
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{0,64})?")
 
 #: How an upstream refuses a field that it does not know.
 _BAD_REQUEST = frozenset({400, 422})
@@ -54,23 +54,18 @@ class OpenAIBackend:
         *,
         base_url: str,
         api_key: str | None,
-        connect_timeout_s: float = 5,
-        timeout_s: float = 60,
-        idle_timeout_s: float = 30,
+        timeouts: Timeouts = Timeouts(),
         extra_headers: Mapping[str, str] | None = None,
-        max_response_bytes: int = 64 * 1024 * 1024,
+        max_response_bytes: int = MAX_RESPONSE_BYTES,
         max_tokens_field: str | None = None,
         stream_usage: bool = True,
     ) -> None:
-        """`timeout_s` runs to the first byte, `idle_timeout_s` between two pieces of a stream."""
-        self._url = httpx.URL(f"{base_url.rstrip('/')}/chat/completions")
+        self._url = f"{base_url.rstrip('/')}/chat/completions"
         self._api_key = api_key
-        self._timeout_s = timeout_s
-        self._idle_timeout_s = idle_timeout_s
+        self._timeouts = timeouts
         self._max_response_bytes = max_response_bytes
         self._max_tokens_field = max_tokens_field
         self._stream_usage = stream_usage
-        self._timeouts = {"timeout": {"connect": connect_timeout_s}}
         self._headers = {
             "content-type": "application/json",
             "accept": "application/json, text/event-stream",
@@ -79,21 +74,21 @@ class OpenAIBackend:
             **({"authorization": f"Bearer {api_key}"} if api_key is not None else {}),
             **{name.lower(): value for name, value in (extra_headers or {}).items()},
         }
-        self._transport: AiohttpTransport | None = None
+        self._pool: Pool | None = None
 
     async def start(self) -> None:
         """Make the connection pool; nothing is opened before the first call."""
-        self._transport = AiohttpTransport(client=_session)
+        self._pool = Pool(self._url, self._headers, self._timeouts)
 
     async def stop(self) -> None:
         """Close the connections."""
-        if self._transport is not None:
-            await self._transport.aclose()
-            self._transport = None
+        if self._pool is not None:
+            self._pool.close()
+            self._pool = None
 
     def not_ready(self) -> str | None:
         """Always ready once started: whether the upstream is up shows in its answers."""
-        return None if self._transport is not None else "not started"
+        return None if self._pool is not None else "not started"
 
     async def call(
         self,
@@ -131,74 +126,68 @@ class OpenAIBackend:
             ask_logprobs=held is not None,
             max_tokens_field=self._max_tokens_field,
         )
-        async with self._response(body, caller) as response:
-            if response.status_code != 200:
-                content = await self._read(response, limit=64 * 1024)
-                raise refusal(response.status_code, response.headers, content, secret=self._api_key)
+        connection = await self._ask(body, caller, whole=not request.stream)
+        try:
+            if not 200 <= connection.status < 300:
+                raise self._refused(connection)
             if not request.stream:
-                answer = self._answer(await self._read(response, limit=self._max_response_bytes))
+                answer = self._answer(connection.taken())
                 yield held.answer(answer) if held is not None else answer
                 return
-            if not response.headers.get("content-type", "").startswith("text/event-stream"):
-                content = await self._read(response, limit=self._max_response_bytes)
-                self._answer(content)  # raises what the upstream said, if it said anything
+            if not connection.headers.get("content-type", "").startswith("text/event-stream"):
+                self._answer(await self._rest(connection))  # raises what the upstream said, if so
                 raise UpstreamUnavailable("The upstream didn't stream its answer.")
+            chunks = self._chunks(connection)
             async with (
-                aclosing(self._chunks(response)) as chunks,
+                aclosing(chunks),
                 aclosing(held.chunks(chunks) if held is not None else chunks) as shown,
             ):
                 async for chunk in shown:
                     yield chunk
-
-    @asynccontextmanager
-    async def _response(self, body: bytes, caller: Caller) -> AsyncIterator[httpx.Response]:
-        """The response once its headers have come; closed, and so cancelled, on the way out."""
-        if self._transport is None:
-            raise UpstreamUnavailable("The backend is not started.")
-        headers = self._headers
-        if caller.traceparent is not None:
-            headers = {**headers, "traceparent": caller.traceparent}
-        # The transport itself: httpx's client layer (cookies, redirects, URL merging) costs half
-        # of the throughput and none of it is wanted here.
-        outgoing = httpx.Request(
-            "POST", self._url, headers=headers, content=body, extensions=self._timeouts
-        )
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                response = await self._transport.handle_async_request(outgoing)
-        except TimeoutError:
-            raise self._too_late() from None
-        except (httpx.TransportError, aiohttp.ClientError, OSError) as error:
-            raise _unreachable(error) from error
-        try:
-            yield response
         finally:
-            await response.aclose()
+            connection.release()
 
-    async def _read(self, response: httpx.Response, *, limit: int) -> bytes:
+    async def _ask(self, body: bytes, caller: Caller, *, whole: bool) -> Connection:
+        """The answer, whole or once its head has come; a refusal is always whole."""
+        if self._pool is None:
+            raise UpstreamUnavailable("The backend is not started.")
+        headers, traceparent = b"", caller.traceparent
+        if traceparent is not None and _TRACEPARENT.fullmatch(traceparent):
+            headers = b"traceparent: %b\r\n" % traceparent.encode()
+        limit = self._max_response_bytes
+        try:
+            connection = await self._pool.post(body, whole=whole, limit=limit, headers=headers)
+            if connection.status >= 300 and not connection.complete:
+                await self._rest_of_refusal(connection)
+        except HttpFailure as failure:
+            raise _failed(failure) from failure
+        return connection
+
+    async def _rest_of_refusal(self, connection: Connection) -> None:
+        try:
+            await connection.completed()
+        except BaseException:
+            connection.abort()
+            raise
+
+    def _refused(self, connection: Connection) -> BackendError:
+        status = connection.status
+        if status < 400:
+            message = f"The upstream answered with status {status}; redirects are not followed."
+            return UpstreamError(message, status=status)
+        return refusal(status, connection.headers, connection.taken(), secret=self._api_key)
+
+    async def _rest(self, connection: Connection) -> bytes:
+        """The body of a stream that is none."""
         content = bytearray()
-        async for piece in self._pieces(response):
-            content += piece
-            if len(content) > limit:
-                raise UpstreamUnavailable(f"The upstream's answer is larger than {limit} bytes.")
+        try:
+            while piece := await connection.piece():
+                content += piece
+                if len(content) > self._max_response_bytes:
+                    raise UpstreamUnavailable("The upstream's answer is too large.")
+        except HttpFailure as failure:
+            raise _failed(failure) from failure
         return bytes(content)
-
-    async def _pieces(self, response: httpx.Response) -> AsyncGenerator[bytes, None]:
-        """The body as it comes. Raises UpstreamTimeout, UpstreamUnavailable."""
-        pieces = aiter(response.stream)  # type: ignore[arg-type]  # aiohttp's are asynchronous
-        patience_s = self._timeout_s
-        while True:
-            try:
-                async with asyncio.timeout(patience_s):
-                    piece = await anext(pieces, None)
-            except TimeoutError:
-                raise self._too_late() from None
-            except (httpx.TransportError, aiohttp.ClientError, OSError) as error:
-                raise _unreachable(error) from error
-            if piece is None:
-                return
-            yield piece
-            patience_s = self._idle_timeout_s
 
     def _answer(self, raw: bytes) -> Answer:
         try:
@@ -223,11 +212,11 @@ class OpenAIBackend:
         status = code if isinstance(code, int) and 400 <= code < 600 else 502
         return refusal(status, {}, raw, secret=self._api_key)
 
-    async def _chunks(self, response: httpx.Response) -> AsyncGenerator[Chunk, None]:
+    async def _chunks(self, connection: Connection) -> AsyncGenerator[Chunk, None]:
         """The stream's chunks. A failure after the first one is a StreamInterrupted."""
         reader = _StreamReader(self)
         try:
-            async for piece in self._pieces(response):
+            while piece := await connection.piece():
                 for chunk in reader.push(piece):
                     yield chunk
                 if reader.done:
@@ -236,6 +225,9 @@ class OpenAIBackend:
                 yield chunk
         except EventTooLong:
             raise StreamInterrupted("The upstream sent an endless event.") from None
+        except HttpFailure as failure:
+            error = _failed(failure)
+            raise (_interrupted(error) if reader.begun else error) from failure
         except BackendError as error:
             if not reader.begun or isinstance(error, StreamInterrupted):
                 raise
@@ -247,9 +239,6 @@ class OpenAIBackend:
     def error_event(self, data: bytes, error: object) -> BackendError:
         """The error that an event in a stream carries."""
         return self._refusal_in_body(data, error)
-
-    def _too_late(self) -> UpstreamTimeout:
-        return UpstreamTimeout("The upstream didn't answer in time.")
 
 
 class _StreamReader:
@@ -280,11 +269,14 @@ class _StreamReader:
             self._model = named.group(1).decode("utf-8", "replace") if named else None
         if not self.finished:
             self.finished = _FINISHED.search(block) is not None
-        if _NOTEWORTHY.search(block) is None:
+        start = first_noteworthy(block)
+        if start:
             self.begun = True
-            yield Chunk(block, block.count(b"\n\n"), model_served=self._model)
+            plain = block[:start]
+            yield Chunk(plain, plain.count(b"\n\n"), model_served=self._model)
+        if start == len(block):
             return
-        for data in event_data(block):
+        for data in event_data(block[start:]):
             if data.strip() == b"[DONE]":
                 self.done = True
                 return
@@ -293,8 +285,9 @@ class _StreamReader:
             yield chunk
 
     def _chunk(self, data: bytes) -> Chunk:
-        if _NOTEWORTHY.search(b"data: " + data) is None:
-            return Chunk(frame(data), model_served=self._model)
+        framed = frame(data)
+        if first_noteworthy(framed) == len(framed):
+            return Chunk(framed, model_served=self._model)
         try:
             payload = orjson.loads(data)
         except orjson.JSONDecodeError:
@@ -305,9 +298,9 @@ class _StreamReader:
             raise self._backend.error_event(data, payload["error"])
         usage = payload.get("usage")
         if not isinstance(usage, dict):
-            return Chunk(frame(data), model_served=self._model)
+            return Chunk(framed, model_served=self._model)
         events = 1 if payload.get("choices") else 0
-        return Chunk(frame(data), events, Usage.from_wire(usage), payload, self._model)
+        return Chunk(framed, events, Usage.from_wire(usage), payload, self._model)
 
 
 def _interrupted(error: BackendError) -> StreamInterrupted:
@@ -316,21 +309,10 @@ def _interrupted(error: BackendError) -> StreamInterrupted:
     return interrupted
 
 
-def _unreachable(error: Exception) -> BackendError:
-    if isinstance(error, httpx.TimeoutException | TimeoutError) and not isinstance(
-        error, httpx.ConnectTimeout
-    ):
+def _failed(failure: HttpFailure) -> BackendError:
+    """What an exchange that failed means for the request."""
+    if isinstance(failure, TimedOut):
         return UpstreamTimeout("The upstream didn't answer in time.")
-    return UpstreamUnavailable("The upstream can't be reached, or it closed the connection.")
-
-
-def _session() -> aiohttp.ClientSession:
-    """Connections without cookies, proxies from the environment, or a limit of their own."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, keepalive_timeout=KEEPALIVE_S),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        timeout=aiohttp.ClientTimeout(total=None),
-        trust_env=False,
-        auto_decompress=False,
-        skip_auto_headers=("User-Agent", "Accept-Encoding"),
-    )
+    if isinstance(failure, NotConnected | Disconnected):
+        return UpstreamUnavailable("The upstream can't be reached, or it closed the connection.")
+    return UpstreamUnavailable(f"The upstream's answer can't be used: {failure}.")

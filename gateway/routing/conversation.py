@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from gateway.routing.folding import fold, words_of
 from gateway.routing.lexicon import concepts_in
+from gateway.routing.patterns import has_digit
 
 #: Characters at each end of a message where its instruction is looked for: people paste first
 #: and ask after, or the other way round.
@@ -23,6 +24,7 @@ EARLIER_TURNS, EARLIER_ZONE = 4, 300
 _QUOTED = re.compile(
     r"\"[^\"\n]{12,}\"|“[^”]{12,}”|„[^“”]{12,}[“”]|«[^»]{12,}»|「[^」]{6,}」|『[^』]{6,}』"
 )
+_QUOTATION_MARKS = '"“„«「『'
 _CHOICE = re.compile(r"^\(?[A-J][.):]\s*(.*)$", re.MULTILINE)
 _LEAST_CHOICES = 3
 _FORMULA = re.compile(r"\\[a-zA-Z]{2,}|\$[^$\n]{1,200}\$")
@@ -78,23 +80,39 @@ class Conversation:
     @cached_property
     def zone(self) -> str:
         """Head and tail of the question without quoted passages, folded."""
-        return fold(_QUOTED.sub('""', _ends(self.question)))
+        text = _ends(self.question)
+        unquoted = (
+            _QUOTED.sub('""', text) if any(map(text.__contains__, _QUOTATION_MARKS)) else text
+        )
+        return self.folded if unquoted == self.sample else fold(unquoted)
+
+    @cached_property
+    def folded(self) -> str:
+        """The sample, folded."""
+        return fold(self.sample)
+
+    @cached_property
+    def words(self) -> list[str]:
+        """The words of the sample, folded."""
+        return words_of(self.folded)
 
     @cached_property
     def zone_words(self) -> list[str]:
         """The words of the zone."""
-        return words_of(self.zone)
+        return self.words if self.zone is self.folded else words_of(self.zone)
 
     @cached_property
     def instruction(self) -> str:
         """Where the question says what it wants, folded: not in the middle of a pasted text."""
+        if "\n" not in self.zone:
+            return self.zone
         paragraphs = _PARAGRAPH.split(self.zone.strip())
         return self.zone if len(paragraphs) == 1 else f"{paragraphs[0]}\n{paragraphs[-1]}"
 
     @cached_property
     def instruction_words(self) -> list[str]:
         """The words of the instruction."""
-        return words_of(self.instruction)
+        return self.zone_words if self.instruction is self.zone else words_of(self.instruction)
 
     @cached_property
     def sample(self) -> str:
@@ -107,6 +125,8 @@ class Conversation:
     @cached_property
     def choices(self) -> list[re.Match[str]]:
         """The answers to choose from (group 1 is the text) where there are three or more."""
+        if self.sample.count("\n") < _LEAST_CHOICES - 1:
+            return []
         found = list(_CHOICE.finditer(self.sample))
         return found if len(found) >= _LEAST_CHOICES else []
 
@@ -136,9 +156,9 @@ class Conversation:
         text = self.question.strip()
         if len(text) > _LONGEST_PROBLEM:
             return False
-        if _FORMULA.search(text) is not None:
+        if ("$" in text or "\\" in text) and _FORMULA.search(text) is not None:
             return True
-        if len(text) > _LONGEST_TOLD or "\n" in text:
+        if len(text) > _LONGEST_TOLD or "\n" in text or not has_digit(text):
             return False
         numbers = len(_NUMBER.findall(text))
         sentences = len(_SENTENCE_END.findall(text))

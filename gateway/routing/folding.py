@@ -7,6 +7,8 @@ import re
 import unicodedata
 
 _WORD = re.compile(r"[^\s.,;:!?…()\[\]{}\"«»„“”‘。、！？，；：・「」『』（）|<>/\\=+*^$#@~`&%]+")
+_SEPARATORS = '.,;:!?()[]{}"|<>/\\=+*^$#@~`&%'
+_SEPARATORS_TO_SPACES = str.maketrans(_SEPARATORS, " " * len(_SEPARATORS))
 _UNSPACED = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]")
 _UNSPACED_RUN = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]+")
 
@@ -34,12 +36,14 @@ def fold(text: str) -> str:
 
 def words_of(folded: str) -> list[str]:
     """Words between spaces and punctuation; a run of Chinese, Japanese or Thai is one word."""
+    if folded.isascii():
+        return folded.translate(_SEPARATORS_TO_SPACES).split()
     return _WORD.findall(folded)
 
 
 def is_unspaced(text: str) -> bool:
     """Whether the text has characters of a script without spaces between words."""
-    return _UNSPACED.search(text) is not None
+    return not text.isascii() and _UNSPACED.search(text) is not None
 
 
 def unspaced_runs(folded: str) -> list[str]:

@@ -18,7 +18,11 @@ UNSPACED_LANGUAGES = frozenset({"zh", "ja", "th"})
 _ARABIC_PREFIXES = ("ال", "وال", "بال", "لل", "و", "ب", "ل", "ف")
 _LONGEST_UNSPACED_TEXT = 600
 
+#: Words that are remembered with their matches, and letters of the longest one.
+_REMEMBERED, _LONGEST_REMEMBERED = 20_000, 24
+
 Concepts = tuple[str, ...]
+Match = tuple[str, Concepts]
 
 
 class Lexicon:
@@ -41,30 +45,37 @@ class Lexicon:
         self._unspaced = _frozen(unspaced)
         self._prefix_lengths = sorted({len(term) for term in prefixes})
         self._unspaced_lengths = sorted({len(term) for term in unspaced})
-        self._phrase_words = {term.split(" ")[0] for term in words if " " in term} | {
-            term.split(" ")[0] for term in prefixes if " " in term
+        self._seen = _Seen(self)
+        self._phrases = {
+            first: _Phrases(first, self._words, self._prefixes)
+            for first in {term.split(" ")[0] for term in (*words, *prefixes) if " " in term}
         }
 
     def find(self, text: str, words: Sequence[str]) -> dict[str, int]:
         """How many different terms of each concept stand in a folded text with these words."""
-        found: dict[str, set[str]] = {}
-        for term, concepts in self._matches(text, words):
-            for concept in concepts:
-                found.setdefault(concept, set()).add(term)
-        return {concept: len(terms) for concept, terms in found.items()}
-
-    def _matches(self, text: str, words: Sequence[str]) -> Iterator[tuple[str, Concepts]]:
-        for position, word in enumerate(words):
-            for form in self._forms(word):
-                yield from self._word_matches(form)
-            if word in self._phrase_words:
-                for size in (2, 3):
-                    phrase = " ".join(words[position : position + size])
-                    yield from self._word_matches(phrase)
+        different = set(words)
+        matches = set[Match]().union(*filter(None, map(self._seen.__getitem__, different)))
+        if not self._phrases.keys().isdisjoint(different):
+            matches.update(self._phrase_matches(words))
         if is_unspaced(text):
-            yield from self._unspaced_matches(text)
+            matches.update(self._unspaced_matches(text))
+        found: dict[str, int] = {}
+        for _, concepts in matches:
+            for concept in concepts:
+                found[concept] = found.get(concept, 0) + 1
+        return found
 
-    def _word_matches(self, word: str) -> Iterator[tuple[str, Concepts]]:
+    def matches_of(self, word: str) -> frozenset[Match]:
+        """What one word is a term of, or begins like."""
+        return frozenset(match for form in _forms(word) for match in self._word_matches(form))
+
+    def _phrase_matches(self, words: Sequence[str]) -> Iterator[Match]:
+        for position, word in enumerate(words):
+            phrases = self._phrases.get(word)
+            if phrases is not None:
+                yield from phrases.matches(words[position : position + 3])
+
+    def _word_matches(self, word: str) -> Iterator[Match]:
         concepts = self._words.get(word)
         if concepts is not None:
             yield word, concepts
@@ -76,15 +87,7 @@ class Lexicon:
             if concepts is not None:
                 yield word[:length], concepts
 
-    def _forms(self, word: str) -> Iterator[str]:
-        """The word, and for Arabic also without its article and prepositions."""
-        yield word
-        if "\u0600" <= word[0] <= "\u06ff":
-            for prefix in _ARABIC_PREFIXES:
-                if word.startswith(prefix) and len(word) > len(prefix) + 2:
-                    yield word.removeprefix(prefix)
-
-    def _unspaced_matches(self, text: str) -> Iterator[tuple[str, Concepts]]:
+    def _unspaced_matches(self, text: str) -> Iterator[Match]:
         for run in unspaced_runs(text[:_LONGEST_UNSPACED_TEXT]):
             for start in range(len(run)):
                 for length in self._unspaced_lengths:
@@ -92,6 +95,44 @@ class Lexicon:
                     concepts = self._unspaced.get(term)
                     if concepts is not None:
                         yield term, concepts
+
+
+class _Phrases:
+    """The terms of two or three words that begin with one word."""
+
+    def __init__(
+        self, first: str, whole: Mapping[str, Concepts], prefixes: Mapping[str, Concepts]
+    ) -> None:
+        begin = f"{first} "
+        self._whole = {term: c for term, c in whole.items() if term.startswith(begin)}
+        self._prefixes = [match for match in prefixes.items() if match[0].startswith(begin)]
+
+    def matches(self, words: Sequence[str]) -> Iterator[Match]:
+        """Terms that these two or three words are, or begin with."""
+        longest = " ".join(words)
+        for phrase in {" ".join(words[:2]), longest}:
+            concepts = self._whole.get(phrase)
+            if concepts is not None:
+                yield phrase, concepts
+        for match in self._prefixes:
+            if longest.startswith(match[0]):
+                yield match
+
+
+class _Seen(dict[str, frozenset[Match]]):
+    """Words and their matches, as far as they have been looked up; most words come again."""
+
+    def __init__(self, lexicon: Lexicon) -> None:
+        super().__init__()
+        self._lexicon = lexicon
+
+    def __missing__(self, word: str) -> frozenset[Match]:
+        matches = self._lexicon.matches_of(word)
+        if len(word) <= _LONGEST_REMEMBERED:
+            if len(self) >= _REMEMBERED:
+                self.clear()
+            self[word] = matches
+        return matches
 
 
 @cache
@@ -104,6 +145,15 @@ def shipped_lexicon() -> Lexicon:
 def concepts_in(text: str, words: Sequence[str]) -> dict[str, int]:
     """Counts of different terms by concept, from the shipped lexicon."""
     return shipped_lexicon().find(text, words)
+
+
+def _forms(word: str) -> Iterator[str]:
+    """The word, and for Arabic also without its article and prepositions."""
+    yield word
+    if "\u0600" <= word[0] <= "\u06ff":
+        for prefix in _ARABIC_PREFIXES:
+            if word.startswith(prefix) and len(word) > len(prefix) + 2:
+                yield word.removeprefix(prefix)
 
 
 def _frozen(table: Mapping[str, set[str]]) -> dict[str, Concepts]:

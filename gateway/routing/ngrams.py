@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import re
+from itertools import pairwise
 
 from gateway.routing.conversation import Conversation
-from gateway.routing.folding import fold, is_unspaced, words_of
+from gateway.routing.folding import is_unspaced, words_of
+from gateway.routing.patterns import has_digit
 
 #: Words of the question that are looked at, from its beginning and its end.
 HEAD_WORDS, TAIL_WORDS = 220, 80
@@ -22,11 +24,14 @@ def ngrams_of(conversation: Conversation) -> list[str]:
 
     Pairs are written `one_two`. The order is that of first appearance.
     """
-    text = _DIGITS.sub("0", fold(conversation.sample))
-    words = words_of(text)
+    text = conversation.folded
+    words = conversation.words
+    if has_digit(text):
+        text = _DIGITS.sub("0", text)
+        words = words_of(text)
     if len(words) > HEAD_WORDS + TAIL_WORDS:
         words = [*words[:HEAD_WORDS], *words[-TAIL_WORDS:]]
-    pairs = map("{}_{}".format, words, words[1:])
+    pairs = map("_".join, pairwise(words))
     grams = dict.fromkeys((*words, *pairs))
     if is_unspaced(text):
         characters = text[: HEAD_WORDS * 2]

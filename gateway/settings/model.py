@@ -81,6 +81,7 @@ class DeploymentSettings(_Section):
     connect_timeout_s: Positive = 5
     timeout_s: Positive = 60
     idle_timeout_s: Positive = 30
+    total_timeout_s: Positive = 600
     extra_headers: dict[str, str] = Field(default_factory=dict)
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     stream_usage: bool = True

@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from gateway.api.parse import parse_chat
+from gateway.backends.http1 import Timeouts
 from gateway.backends.openai import OpenAIBackend
 from gateway.backends.sse import event_data
 from gateway.core.answer import Answer, Chunk, Item
@@ -38,7 +39,9 @@ COMMITS, GIVES_UP = Cascade(2, 0.4), Cascade(2, 0.6)
 @pytest.fixture
 async def backend(vendor: RunningVendor) -> AsyncIterator[OpenAIBackend]:
     backend = OpenAIBackend(
-        base_url=vendor.base_url, api_key=None, timeout_s=0.5, idle_timeout_s=0.3
+        base_url=vendor.base_url,
+        api_key=None,
+        timeouts=Timeouts(first_byte_s=0.5, idle_s=0.3),
     )
     vendor.always(ANSWERING)
     await backend.start()

@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from gateway.api.parse import parse_chat
+from gateway.backends.http1 import Timeouts
 from gateway.backends.openai import OpenAIBackend
 from gateway.backends.sse import event_data
 from gateway.core.answer import Answer, Chunk, Item
@@ -25,6 +26,7 @@ from tests.vendor.behaviour import ANSWER, USAGE, Behaviour
 from tests.vendor.fixture import RunningVendor
 
 KEY = "sk-ours"
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 GPT = Deployment("gpt", Tier.LARGE, "openai", "gpt-4o")
 
 
@@ -33,8 +35,7 @@ async def backend(vendor: RunningVendor) -> AsyncIterator[OpenAIBackend]:
     backend = OpenAIBackend(
         base_url=vendor.base_url,
         api_key=KEY,
-        timeout_s=0.5,
-        idle_timeout_s=0.3,
+        timeouts=Timeouts(first_byte_s=0.5, idle_s=0.3),
         max_response_bytes=1_000_000,
         extra_headers={"X-Team": "search"},
     )
@@ -51,7 +52,7 @@ def request(*, stream: bool = False, **fields: Any) -> ChatRequest:
 
 
 async def collect(backend: OpenAIBackend, chat: ChatRequest) -> list[Item]:
-    async with aclosing(backend.call(chat, GPT, Caller("req_1", traceparent="00-ab-cd-01"))) as it:
+    async with aclosing(backend.call(chat, GPT, Caller("req_1", traceparent=TRACEPARENT))) as it:
         return [item async for item in it]
 
 
@@ -90,7 +91,7 @@ async def test_only_our_own_headers_go_upstream(
     headers = vendor.received[0].headers
     assert headers["authorization"] == f"Bearer {KEY}"
     assert headers["x-team"] == "search"
-    assert headers["traceparent"] == "00-ab-cd-01"
+    assert headers["traceparent"] == TRACEPARENT
     assert not [name for name in headers if name.startswith("x-gateway")]
     assert "cookie" not in headers
 

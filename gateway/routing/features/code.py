@@ -6,6 +6,7 @@ import re
 
 from gateway.routing.conversation import Conversation
 from gateway.routing.features.family import Family
+from gateway.routing.patterns import LinePattern, Pattern
 
 _CODE_LINE = re.compile(
     r"^\s*(?:def |class |import |from \w+ import|return\b|if .*:$|for .*:$|while .*:$|#include|"
@@ -13,9 +14,12 @@ _CODE_LINE = re.compile(
     re.MULTILINE,
 )
 _IDENTIFIER = re.compile(r"\b(?:[a-z]+_[a-z_]+|[a-z]+[A-Z][A-Za-z]+|\w+\(\))")
-_TRACE = re.compile(
-    r"Traceback|Exception|Error:|panicked|segfault|stack trace|^\s+at \w", re.MULTILINE
+_HUMP = re.compile(r"[a-z][A-Z]")
+_TRACE = Pattern(
+    r"Traceback|Exception|Error:|panicked|segfault|stack trace",
+    *("Traceback", "Exception", "Error:", "panicked", "segfault", "stack trace"),
 )
+_FRAME = LinePattern(r"\s+at \w")
 
 
 def _compute(conversation: Conversation) -> tuple[float, ...]:
@@ -26,9 +30,14 @@ def _compute(conversation: Conversation) -> tuple[float, ...]:
         float("```" in text),
         min(1.0, code_lines / lines),
         min(3.0, code_lines / 8),
-        min(2.0, len(_IDENTIFIER.findall(text)) / 6),
-        float(_TRACE.search(text) is not None),
+        min(2.0, _identifiers(text) / 6),
+        float(_TRACE.found(text) or _FRAME.count(text) > 0),
     )
+
+
+def _identifiers(text: str) -> int:
+    possible = "_" in text or "()" in text or _HUMP.search(text) is not None
+    return len(_IDENTIFIER.findall(text)) if possible else 0
 
 
 FAMILY = Family(

@@ -6,30 +6,34 @@ import re
 
 from gateway.routing.conversation import Conversation
 from gateway.routing.features.family import Family
+from gateway.routing.patterns import LinePattern, Pattern, ascii_sentences
 
-_CLAUSE = re.compile(r"[,;:،，、；：]")
+_CLAUSE_ENDS = ",;:،，、；："
 _SENTENCE = re.compile(r"[.!?。！？؟।](?:\s|$)|[。！？]")
-_ITEM = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.)]|\(?[a-z][.)])\s", re.MULTILINE)
-_INLINE_ITEM = re.compile(r"\((?:\d|[a-z]|i{1,3}|iv)\)")
-_CHOICE = re.compile(r"^\(?[A-J][.):]\s", re.MULTILINE)
-_FORM = re.compile(r"\bjson\b|\bcsv\b|\byaml\b|\bxml\b|\btable\b|表|\bhtml\b")
-_LENGTH_ASKED = re.compile(
-    r"\d{3,}[- ]?(?:words?|wörter|worten|mots|palabras|palavras|parole|слов|字|文字|자|كلمة|शब्द)"
+_ITEM = LinePattern(r"\s*(?:[-*•]|\(?\d{1,2}[.)]|\(?[a-z][.)])\s")
+_INLINE_ITEM = Pattern(r"\((?:\d|[a-z]|i{1,3}|iv)\)", "(")
+_CHOICE = LinePattern(r"\(?[A-J][.):]\s")
+_FORMS = ("json", "csv", "yaml", "xml", "table", "表", "html")
+_FORM = Pattern(r"\bjson\b|\bcsv\b|\byaml\b|\bxml\b|\btable\b|表|\bhtml\b", *_FORMS)
+_LENGTH_ASKED = Pattern(
+    r"\d{3,}[- ]?(?:words?|wörter|worten|mots|palabras|palavras|parole|слов|字|文字|자|كلمة|शब्द)",
+    digits=True,
 )
 
 
 def _compute(conversation: Conversation) -> tuple[float, ...]:
     zone = conversation.zone
-    choices = len(_CHOICE.findall(conversation.sample))
+    choices = _CHOICE.count(conversation.sample)
+    sentences = ascii_sentences(zone) if zone.isascii() else len(_SENTENCE.findall(zone))
     return (
-        min(3.0, len(_CLAUSE.findall(zone)) / 4),
-        min(3.0, len(_SENTENCE.findall(zone)) / 4),
+        min(3.0, sum(map(zone.count, _CLAUSE_ENDS)) / 4),
+        min(3.0, sentences / 4),
         min(3.0, (zone.count("?") + zone.count("？") + zone.count("؟")) / 2),
-        min(3.0, (len(_ITEM.findall(zone)) + len(_INLINE_ITEM.findall(zone))) / 3),
+        min(3.0, (_ITEM.count(zone) + _INLINE_ITEM.count(zone)) / 3),
         float(choices >= 3),
         min(2.0, choices / 5),
-        float(_FORM.search(zone) is not None),
-        float(_LENGTH_ASKED.search(zone) is not None),
+        float(_FORM.found(zone)),
+        float(_LENGTH_ASKED.found(zone)),
         float(zone.rstrip().endswith(("answer:", "[/python]"))),
     )
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from gateway.routing.conversation import Conversation
 from gateway.routing.features.family import Family
+from gateway.routing.patterns import has_digit
 
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _NEGATED = re.compile(r"\b(?:NOT|EXCEPT|LEAST|FALSE|not true|incorrect)\b")
@@ -70,6 +71,8 @@ def _compute(conversation: Conversation) -> tuple[float, ...]:
         }
     elif len(text) < _LONGEST_TOLD and "\n" not in text.strip():
         told = _told_quantities(text)
+    if not (found or told or traced or formula):
+        return _NOTHING
     return (
         *_flags(text, found),
         float(bool(told) and _FRACTION.search(text) is not None),
@@ -108,9 +111,11 @@ def _choice_quantities(text: str, choices: Sequence[re.Match[str]]) -> Mapping[s
 
 def _told_quantities(text: str) -> Mapping[str, float]:
     """A word problem has numbers and several sentences in one paragraph; else nothing."""
-    numbers = len(_NUMBER.findall(text))
+    numbers = len(_NUMBER.findall(text)) if has_digit(text) else 0
+    if numbers < 2:
+        return {}
     sentences = len(_SENTENCE_END.findall(text))
-    if numbers < 2 or sentences < 2:
+    if sentences < 2:
         return {}
     return {
         "told": len(text),
@@ -134,20 +139,17 @@ def _step_names(steps: Mapping[str, Sequence[float]]) -> Iterator[str]:
         yield from (f"{name}>{threshold:g}" for threshold in thresholds)
 
 
-FAMILY = Family(
-    "problem",
-    1,
-    (
-        "numeric_choices",
-        "is_negated",
-        "has_statements",
-        "has_blank",
-        "told_fractions",
-        *_step_names(_CHOICE_STEPS),
-        *_step_names(_TOLD_STEPS),
-        *_step_names(_TRACED_STEPS),
-        *_step_names(_FORMULA_STEPS),
-    ),
-    _compute,
-    weighs_apart=False,
+_FEATURES = (
+    "numeric_choices",
+    "is_negated",
+    "has_statements",
+    "has_blank",
+    "told_fractions",
+    *_step_names(_CHOICE_STEPS),
+    *_step_names(_TOLD_STEPS),
+    *_step_names(_TRACED_STEPS),
+    *_step_names(_FORMULA_STEPS),
 )
+_NOTHING = (0.0,) * len(_FEATURES)
+
+FAMILY = Family("problem", 1, _FEATURES, _compute, weighs_apart=False)
