@@ -6,9 +6,10 @@ from contextlib import aclosing
 
 from starlette.types import Receive, Scope, Send
 
-from gateway.api.body import ClientLeft, read_body, while_connected
+from gateway.api.body import ClientLeft, read_body
 from gateway.api.exchange import Exchange, exchange_of
 from gateway.api.parse import caller_of, parse_chat
+from gateway.api.presence import Presence
 from gateway.api.respond import send_answer, send_stream
 from gateway.core.answer import Answer
 from gateway.core.request import Caller, ChatRequest
@@ -21,6 +22,7 @@ class ChatCompletions:
     def __init__(self, pipeline: Pipeline, body_limit_bytes: int) -> None:
         self._pipeline = pipeline
         self._body_limit_bytes = body_limit_bytes
+        self._presence = Presence()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; when the client leaves, the work for it ends."""
@@ -29,7 +31,9 @@ class ChatCompletions:
             body = await read_body(scope, receive, self._body_limit_bytes)
             request = parse_chat(body)
             caller = caller_of(scope, exchange)
-            await while_connected(receive, self._answer(request, caller, exchange, send))
+            await self._presence.while_connected(
+                receive, self._answer(request, caller, exchange, send)
+            )
         except ClientLeft:
             return
 

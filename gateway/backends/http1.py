@@ -42,7 +42,7 @@ class TimedOut(HttpFailure):
 
     def __init__(self, message: str, *, began: bool) -> None:
         super().__init__(message)
-        self.began = began
+        self._began = began
 
 
 class Malformed(HttpFailure):
@@ -82,13 +82,13 @@ class Connection(asyncio.Protocol):
         self._limit = 0
         self._head_size = 0
         self._whole = False
-        self.began = False
+        self._began = False
         self._headed = False
         self._paused = False
+        self._is_lent = False
         self._decoder: zlib._Decompress | None = None
         self.complete = True
         self.reusable = True
-        self.used = 0
         self.status = 0
         self.headers: dict[str, str] = {}
 
@@ -106,12 +106,13 @@ class Connection(asyncio.Protocol):
         Raises HttpFailure. An answer of more than `limit` bytes is one, where it is read whole.
         """
         transport = self._transport
-        assert transport is not None  # noqa: S101 (the pool gives out open connections)
-        self.complete = self.began = self._headed = False
+        if transport is None or transport.is_closing():
+            raise Disconnected("it closed the connection")
+        self.complete = self._began = self._headed = False
+        self._is_lent = True
         self._whole, self._limit = whole, limit
         self._size = self._head_size = 0
         self.headers = {}
-        self.used += 1
         now = self._loop.time()
         self._total_deadline = now + self._timeouts.total_s
         self._set_deadline(min(now + self._timeouts.first_byte_s, self._total_deadline))
@@ -143,7 +144,10 @@ class Connection(asyncio.Protocol):
         return taken
 
     def release(self) -> None:
-        """Give the connection back; an answer that isn't complete is broken off."""
+        """Give the connection back, once; an answer that isn't complete is broken off."""
+        if not self._is_lent:
+            return
+        self._is_lent = False
         if self.complete and self.reusable and self._failure is None and self.is_open:
             self._parts.clear()
             self._set_deadline(self._loop.time() + KEEPALIVE_S)
@@ -167,7 +171,7 @@ class Connection(asyncio.Protocol):
         if self.complete:
             self.abort()  # nobody asked for anything
             return
-        self.began = True
+        self._began = True
         self._deadline = min(self._loop.time() + self._timeouts.idle_s, self._total_deadline)
         try:
             self._parser.feed_data(data)
@@ -280,7 +284,7 @@ class Connection(asyncio.Protocol):
         elif self.complete:
             self.abort()  # idle for too long
         else:
-            self._fail(TimedOut("it didn't answer in time", began=self.began))
+            self._fail(TimedOut("it didn't answer in time", began=self._began))
 
     def _ends_with_connection(self) -> bool:
         return "content-length" not in self.headers and "transfer-encoding" not in self.headers
@@ -310,21 +314,13 @@ class Pool:
         `headers` are whole lines, each ended by CRLF. Raises HttpFailure.
         """
         request = b"%bcontent-length: %d\r\n%b\r\n%b" % (self._head, len(body), headers, body)
-        while True:
-            connection = self._idle.pop() if self._idle else await self._connected()
-            if not connection.is_open:
-                continue
-            try:
-                await connection.ask(request, whole=whole, limit=limit)
-            except Disconnected:
-                # It was closed while the request was on its way: nobody has read that.
-                if connection.used == 1 or connection.began:
-                    raise
-            except BaseException:
-                connection.abort()
-                raise
-            else:
-                return connection
+        connection = self._idle.pop() if self._idle else await self._connected()
+        try:
+            await connection.ask(request, whole=whole, limit=limit)
+        except BaseException:
+            connection.abort()
+            raise
+        return connection
 
     def put(self, connection: Connection) -> None:
         """Take a connection back that can be used again."""

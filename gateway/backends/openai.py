@@ -19,7 +19,14 @@ from gateway.backends.http1 import (
     TimedOut,
     Timeouts,
 )
-from gateway.backends.sse import EventSplitter, EventTooLong, event_data, first_noteworthy, frame
+from gateway.backends.sse import (
+    EventSplitter,
+    EventTooLong,
+    event_data,
+    first_noteworthy,
+    frame,
+    is_finished,
+)
 from gateway.backends.upstream_errors import refusal
 from gateway.backends.wire import upstream_body
 from gateway.core.answer import Answer, Chunk, Item
@@ -36,8 +43,8 @@ from gateway.core.request import Caller, ChatRequest
 from gateway.core.usage import Usage
 
 MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+_TIMEOUTS = Timeouts()
 
-_FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]+)"')
 #: W3C Trace Context, version 00 and later ones.
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{0,64})?")
@@ -54,7 +61,7 @@ class OpenAIBackend:
         *,
         base_url: str,
         api_key: str | None,
-        timeouts: Timeouts = Timeouts(),
+        timeouts: Timeouts = _TIMEOUTS,
         extra_headers: Mapping[str, str] | None = None,
         max_response_bytes: int = MAX_RESPONSE_BYTES,
         max_tokens_field: str | None = None,
@@ -90,7 +97,7 @@ class OpenAIBackend:
         """Always ready once started: whether the upstream is up shows in its answers."""
         return None if self._pool is not None else "not started"
 
-    async def call(
+    def call(
         self,
         request: ChatRequest,
         deployment: Deployment,
@@ -102,15 +109,19 @@ class OpenAIBackend:
 
         An upstream that refuses the logprobs of a cascade is asked again without.
         """
-        held: Held | None = None
-        if cascade is not None and Capability.LOGPROBS in deployment.capabilities:
-            held = Held(request, cascade)
+        if cascade is None or Capability.LOGPROBS not in deployment.capabilities:
+            return self._items(request, deployment, caller, None)
+        return self._watched(request, deployment, caller, Held(request, cascade))
+
+    async def _watched(
+        self, request: ChatRequest, deployment: Deployment, caller: Caller, held: Held
+    ) -> AsyncGenerator[Item, None]:
         try:
             async with aclosing(self._items(request, deployment, caller, held)) as items:
                 async for item in items:
                     yield item
         except UpstreamError as error:
-            if held is None or request.payload.get("logprobs") or error.status not in _BAD_REQUEST:
+            if request.payload.get("logprobs") or error.status not in _BAD_REQUEST:
                 raise
             async with aclosing(self._items(request, deployment, caller, None)) as items:
                 async for item in items:
@@ -130,22 +141,23 @@ class OpenAIBackend:
         try:
             if not 200 <= connection.status < 300:
                 raise self._refused(connection)
-            if not request.stream:
-                answer = self._answer(connection.taken())
-                yield held.answer(answer) if held is not None else answer
-                return
-            if not connection.headers.get("content-type", "").startswith("text/event-stream"):
-                self._answer(await self._rest(connection))  # raises what the upstream said, if so
-                raise UpstreamUnavailable("The upstream didn't stream its answer.")
-            chunks = self._chunks(connection)
-            async with (
-                aclosing(chunks),
-                aclosing(held.chunks(chunks) if held is not None else chunks) as shown,
-            ):
-                async for chunk in shown:
+            if request.stream:
+                await self._expect_stream(connection)
+                chunks = self._chunks(connection)
+                async for chunk in chunks if held is None else held.chunks(chunks):
                     yield chunk
+                return
+            content = connection.taken()
         finally:
             connection.release()
+        answer = self._answer(content)
+        yield answer if held is None else held.answer(answer)
+
+    async def _expect_stream(self, connection: Connection) -> None:
+        if connection.headers.get("content-type", "").startswith("text/event-stream"):
+            return
+        self._answer(await self._rest(connection))  # raises what the upstream said, if so
+        raise UpstreamUnavailable("The upstream didn't stream its answer.")
 
     async def _ask(self, body: bytes, caller: Caller, *, whole: bool) -> Connection:
         """The answer, whole or once its head has come; a refusal is always whole."""
@@ -267,8 +279,7 @@ class _StreamReader:
         if self._model is None:
             named = _MODEL.search(block)
             self._model = named.group(1).decode("utf-8", "replace") if named else None
-        if not self.finished:
-            self.finished = _FINISHED.search(block) is not None
+        self.finished = self.finished or is_finished(block)
         start = first_noteworthy(block)
         if start:
             self.begun = True

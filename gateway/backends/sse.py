@@ -14,6 +14,8 @@ MAX_EVENT_BYTES = 8 * 1024 * 1024
 _NOTEWORTHY = re.compile(
     rb'"usage"\s*:\s*\{|"error"\s*:\s*[^\sn]|\[DONE\]|^(?!data:)[^\n]', re.MULTILINE
 )
+_MARKS = (b'"usage":{', b'"error"', b"[DONE]")
+_FINISHED = re.compile(rb'"finish_reason"\s*:\s*"')
 
 
 class EventTooLong(ValueError):
@@ -59,25 +61,38 @@ class EventSplitter:
 
 
 def first_noteworthy(block: bytes) -> int:
-    """Where the first event begins that has to be read; the block's length where none has.
+    """Where the first event begins that has to be read; the block's length where none has."""
+    if _is_plain(block):
+        found = [place for mark in _MARKS if (place := block.find(mark)) >= 0]
+        place = min(found, default=-1)
+    else:
+        match = _NOTEWORTHY.search(block)
+        place = -1 if match is None else match.start()
+    if place < 0:
+        return len(block)
+    end_before = block.rfind(b"\n\n", 0, place)
+    return end_before + 2 if end_before >= 0 else 0
 
-    Most blocks hold text alone, one `data:` line an event; counting tells that without a search.
-    """
+
+def _is_plain(block: bytes) -> bool:
+    """Whether a block is one `data:` line an event and JSON without spaces: counting tells."""
     events = block.count(b"\n\n")
-    if (
+    usages = block.count(b'"usage"')
+    return (
         block.count(b"\n") == 2 * events
         and block.count(b"\n\ndata:") == events - 1
         and block.startswith(b"data:")
-        and block.count(b'"usage"') == block.count(b'"usage":null')
-        and b'"error"' not in block
-        and b"[DONE]" not in block
-    ):
-        return len(block)
-    found = _NOTEWORTHY.search(block)
-    if found is None:
-        return len(block)
-    end_before = block.rfind(b"\n\n", 0, found.start())
-    return end_before + 2 if end_before >= 0 else 0
+        and usages == block.count(b'"usage":null') + block.count(b'"usage":{')
+    )
+
+
+def is_finished(block: bytes) -> bool:
+    """Whether an event of the block gives the reason why the answer has ended."""
+    if b'"finish_reason":"' in block:
+        return True
+    if block.count(b'"finish_reason"') == block.count(b'"finish_reason":null'):
+        return False
+    return _FINISHED.search(block) is not None
 
 
 def event_data(block: bytes) -> Iterator[bytes]:

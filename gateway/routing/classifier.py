@@ -20,6 +20,7 @@ from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
+from operator import mul
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,7 @@ class Scorer:
         grams = ngrams_of(conversation)
         known = self._known(grams)
         logit = weights.bias_at_zero
-        logit += sum(map(float.__mul__, weights.slopes, feature_values(conversation)))
+        logit += sum(map(mul, weights.slopes, feature_values(conversation)))
         logit += sum(map(weights.grams.__getitem__, known)) * ngram_share(len(known))
         if weights.forest:
             logit += weights.forest * self._forest.value(quantities.quantities_of(conversation))
@@ -103,7 +104,7 @@ class Scorer:
         """
         conversation = Conversation(messages)
         weights = self._forms[conversation.form]
-        bias = weights.bias_at_zero + sum(map(float.__mul__, weights.slopes, weights.means))
+        bias = weights.bias_at_zero + sum(map(mul, weights.slopes, weights.means))
         parts = [
             Contribution(name, value, slope * (value - mean))
             for name, value, slope, mean in zip(
@@ -164,7 +165,7 @@ def _form_weights(artefact: Mapping[str, Any], form: Form, names: Sequence[str])
         means.append(float(mean))
     bias = chat * bias_chat + exam * bias_exam + intercept
     return _FormWeights(
-        bias_at_zero=bias - sum(map(float.__mul__, slopes, means)),
+        bias_at_zero=bias - sum(map(mul, slopes, means)),
         slopes=slopes,
         means=means,
         grams=array("d", (chat * c + exam * e for c, e in artefact["vocabulary"].values())),

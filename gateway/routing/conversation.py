@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from gateway.routing.folding import fold, words_of
+from gateway.routing.lazy import lazy
 from gateway.routing.lexicon import concepts_in
 from gateway.routing.patterns import has_digit
 
@@ -43,8 +42,7 @@ Form = Literal["chat", "choice", "traced", "problem"]
 FORMS: tuple[Form, ...] = ("chat", "choice", "traced", "problem")
 
 
-@dataclass(slots=True, frozen=True)
-class Turn:
+class Turn(NamedTuple):
     """One message: who said it and its text."""
 
     role: str
@@ -57,7 +55,7 @@ class Conversation:
     def __init__(self, messages: Sequence[Mapping[str, Any]]) -> None:
         self._messages = messages
 
-    @cached_property
+    @lazy
     def turns(self) -> list[Turn]:
         """The last turns, oldest first, and the system prompt if there is one."""
         kept = self._messages[-2 * EARLIER_TURNS - 1 :]
@@ -69,7 +67,7 @@ class Conversation:
         """How many messages there are in all."""
         return len(self._messages)
 
-    @cached_property
+    @lazy
     def question(self) -> str:
         """The last user message, or the last message of any kind."""
         asked = [turn.text for turn in self.turns if turn.role == "user"]
@@ -77,7 +75,7 @@ class Conversation:
             return asked[-1]
         return self.turns[-1].text if self.turns else ""
 
-    @cached_property
+    @lazy
     def zone(self) -> str:
         """Head and tail of the question without quoted passages, folded."""
         text = _ends(self.question)
@@ -86,22 +84,22 @@ class Conversation:
         )
         return self.folded if unquoted == self.sample else fold(unquoted)
 
-    @cached_property
+    @lazy
     def folded(self) -> str:
         """The sample, folded."""
         return fold(self.sample)
 
-    @cached_property
+    @lazy
     def words(self) -> list[str]:
         """The words of the sample, folded."""
         return words_of(self.folded)
 
-    @cached_property
+    @lazy
     def zone_words(self) -> list[str]:
         """The words of the zone."""
         return self.words if self.zone is self.folded else words_of(self.zone)
 
-    @cached_property
+    @lazy
     def instruction(self) -> str:
         """Where the question says what it wants, folded: not in the middle of a pasted text."""
         if "\n" not in self.zone:
@@ -109,12 +107,12 @@ class Conversation:
         paragraphs = _PARAGRAPH.split(self.zone.strip())
         return self.zone if len(paragraphs) == 1 else f"{paragraphs[0]}\n{paragraphs[-1]}"
 
-    @cached_property
+    @lazy
     def instruction_words(self) -> list[str]:
         """The words of the instruction."""
         return self.zone_words if self.instruction is self.zone else words_of(self.instruction)
 
-    @cached_property
+    @lazy
     def sample(self) -> str:
         """Head and tail of the question, as written."""
         text = self.question
@@ -122,7 +120,7 @@ class Conversation:
             return text
         return f"{text[:SAMPLE_HEAD]}\n{text[-SAMPLE_TAIL:]}"
 
-    @cached_property
+    @lazy
     def choices(self) -> list[re.Match[str]]:
         """The answers to choose from (group 1 is the text) where there are three or more."""
         if self.sample.count("\n") < _LEAST_CHOICES - 1:
@@ -135,12 +133,12 @@ class Conversation:
         """Whether the question is what a program gives."""
         return "assert " in self.sample or ">>>" in self.sample
 
-    @cached_property
+    @lazy
     def is_exam(self) -> bool:
         """Whether the question has the form of an exam: its features weigh apart from a chat's."""
         return bool(self.choices) or self.is_traced
 
-    @cached_property
+    @lazy
     def form(self) -> Form:
         """What the question looks like; within a conversation it is always a chat."""
         if any(turn.role == "assistant" for turn in self.turns):
@@ -166,19 +164,19 @@ class Conversation:
         is_told = numbers >= 3 or (numbers >= 2 and sentences >= 2)
         return asks and is_told and not any(self.concepts.get(task) for task in _TASKS_ON_A_TEXT)
 
-    @cached_property
+    @lazy
     def concepts(self) -> Mapping[str, int]:
         """How many different terms of each concept the instruction has."""
         return concepts_in(self.instruction, self.instruction_words)
 
-    @cached_property
+    @lazy
     def earlier_concepts(self) -> Mapping[str, int]:
         """The same over the earlier turns; empty in a first question."""
         earlier = [turn.text for turn in self.turns if turn.role in {"user", "assistant"}][:-1]
         text = fold("\n".join(text[:EARLIER_ZONE] for text in earlier[-EARLIER_TURNS:]))
         return concepts_in(text, words_of(text)) if text else {}
 
-    @cached_property
+    @lazy
     def system(self) -> str:
         """The beginning of the system prompt, folded; empty where there is none."""
         prompts = (turn.text for turn in self.turns if turn.role in {"system", "developer"})

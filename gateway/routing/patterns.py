@@ -6,7 +6,12 @@ import re
 
 _DIGITS = "0123456789"
 _SPACES = " \n\t\r\f\v\x1c\x1d\x1e\x1f"
-_SENTENCE_ENDS = tuple((mark, tuple(mark + space for space in _SPACES)) for mark in ".!?")
+_TO_SPACES = str.maketrans(_SPACES, " " * len(_SPACES))
+#: By byte: `a` a lower case letter, `A` an upper case one, else itself.
+_CASES = bytes(
+    ord("a" if char.islower() else "A" if char.isupper() else char) if char.isascii() else code
+    for code, char in enumerate(map(chr, range(256)))
+)
 
 
 class Pattern:
@@ -51,9 +56,15 @@ def has_digit(text: str) -> bool:
 
 def ascii_sentences(text: str) -> int:
     """How many marks of an ASCII text end a sentence: white space or the end follows."""
-    count = int(text.endswith((".", "!", "?")))
-    for mark, ends in _SENTENCE_ENDS:
-        if mark in text:
-            for end in ends:
-                count += text.count(end)
-    return count
+    spaced = text.translate(_TO_SPACES)
+    return (
+        spaced.count(". ")
+        + spaced.count("! ")
+        + spaced.count("? ")
+        + text.endswith((".", "!", "?"))
+    )
+
+
+def has_hump(text: str) -> bool:
+    """Whether an ASCII lower case letter is followed by an upper case one."""
+    return b"aA" in text.encode("utf-8", "surrogatepass").translate(_CASES)

@@ -6,7 +6,7 @@ import re
 
 from gateway.routing.conversation import Conversation
 from gateway.routing.features.family import Family
-from gateway.routing.patterns import LinePattern, Pattern
+from gateway.routing.patterns import LinePattern, Pattern, has_hump
 
 _CODE_LINE = re.compile(
     r"^\s*(?:def |class |import |from \w+ import|return\b|if .*:$|for .*:$|while .*:$|#include|"
@@ -14,7 +14,6 @@ _CODE_LINE = re.compile(
     re.MULTILINE,
 )
 _IDENTIFIER = re.compile(r"\b(?:[a-z]+_[a-z_]+|[a-z]+[A-Z][A-Za-z]+|\w+\(\))")
-_HUMP = re.compile(r"[a-z][A-Z]")
 _TRACE = Pattern(
     r"Traceback|Exception|Error:|panicked|segfault|stack trace",
     *("Traceback", "Exception", "Error:", "panicked", "segfault", "stack trace"),
@@ -36,7 +35,7 @@ def _compute(conversation: Conversation) -> tuple[float, ...]:
 
 
 def _identifiers(text: str) -> int:
-    possible = "_" in text or "()" in text or _HUMP.search(text) is not None
+    possible = "_" in text or "()" in text or has_hump(text)
     return len(_IDENTIFIER.findall(text)) if possible else 0
 
 
