@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError, with_confi
 from starlette.types import Scope
 from typing_extensions import TypedDict
 
-from gateway.api.exchange import Exchange, header
+from gateway.api.exchange import Exchange
 from gateway.core.errors import InvalidRequest
 from gateway.core.request import Caller, ChatRequest
 
@@ -121,19 +121,33 @@ def _param_of(location: tuple[int | str, ...]) -> str:
     return path
 
 
+_CALLER_HEADERS = frozenset(
+    {
+        b"x-client-request-id",
+        b"x-gateway-threshold",
+        b"x-gateway-policy",
+        b"x-gateway-session",
+        b"x-gateway-tags",
+        b"traceparent",
+    }
+)
+
+
 def caller_of(scope: Scope, exchange: Exchange) -> Caller:
     """What the request's headers say. Raises InvalidRequest for a bad `x-gateway-*` header."""
-    client_request_id = header(scope, b"x-client-request-id")
-    session = header(scope, b"x-gateway-session")
+    found = {name: value for name, value in reversed(scope["headers"]) if name in _CALLER_HEADERS}
+    if not found:
+        return Caller(exchange.request_id, exchange.key_id)
+    texts = {name: value.decode("latin-1").strip() for name, value in found.items()}
     return Caller(
         request_id=exchange.request_id,
         key_id=exchange.key_id,
-        client_request_id=_printable(client_request_id, 128),
-        threshold=_threshold(header(scope, b"x-gateway-threshold")),
-        policy=header(scope, b"x-gateway-policy"),
-        session=_printable(session, 128),
-        tags=_tags(header(scope, b"x-gateway-tags")),
-        traceparent=_printable(header(scope, b"traceparent"), 128),
+        client_request_id=_printable(texts.get(b"x-client-request-id"), 128),
+        threshold=_threshold(texts.get(b"x-gateway-threshold")),
+        policy=texts.get(b"x-gateway-policy"),
+        session=_printable(texts.get(b"x-gateway-session"), 128),
+        tags=_tags(texts.get(b"x-gateway-tags")),
+        traceparent=_printable(texts.get(b"traceparent"), 128),
     )
 
 

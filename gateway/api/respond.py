@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Mapping
-from decimal import Decimal
 from typing import Any
 
 import orjson
@@ -41,10 +40,11 @@ async def send_json(send: Send, status: int, body: bytes, headers: Headers = [])
 async def send_answer(send: Send, answer: Answer, entry: LedgerEntry) -> None:
     """A plain answer: the backend's own bytes, with the cost added to its usage."""
     headers = _route_headers(entry)
-    if entry.cost.usd is not None:
-        headers.append((b"x-gateway-cost-usd", _whole_usd(entry, entry.cost.usd)))
+    usd = _whole_usd(entry)
+    if usd is not None:
+        headers.append((b"x-gateway-cost-usd", usd))
     headers.append((b"x-gateway-cost-source", entry.cost.source.encode()))
-    await send_json(send, 200, _with_cost(answer, entry), headers)
+    await send_json(send, 200, _with_cost(answer, entry, usd), headers)
 
 
 async def send_stream(send: Send, request: ChatRequest, reply: Reply) -> None:
@@ -89,7 +89,7 @@ def _route_headers(entry: LedgerEntry) -> Headers:
 def _frames(item: Item, request: ChatRequest, entry: LedgerEntry) -> bytes:
     """The events to send for one item; the usage goes only to clients that asked for it."""
     if isinstance(item, Answer):  # a backend that can't stream answers in one piece
-        return b"data: " + _with_cost(item, entry) + b"\n\n"
+        return b"data: " + _with_cost(item, entry, _whole_usd(entry)) + b"\n\n"
     if item.usage is None or item.payload is None:
         return item.frames
     payload = dict(item.payload)
@@ -114,13 +114,13 @@ def _usage_event(entry: LedgerEntry) -> bytes:
     return b"data: " + orjson.dumps(payload) + b"\n\n"
 
 
-def _with_cost(answer: Answer, entry: LedgerEntry) -> bytes:
+def _with_cost(answer: Answer, entry: LedgerEntry, usd: bytes | None) -> bytes:
     """The answer's bytes with `usage.cost` and `usage.cost_details`, the rest untouched."""
     usage = answer.payload.get("usage")
-    if isinstance(usage, Mapping) and "cost" not in usage and answer.raw.count(b'"usage"') == 1:
+    if isinstance(usage, dict) and "cost" not in usage and answer.raw.count(b'"usage"') == 1:
         match = _USAGE_OBJECT.search(answer.raw)
         if match is not None:
-            added = orjson.dumps(_cost_fields(entry))[1:-1]
+            added = orjson.dumps(_cost_fields(entry, usd))[1:-1]
             comma = b"," if usage else b""
             return answer.raw[: match.end()] + added + comma + answer.raw[match.end() :]
     return orjson.dumps({**answer.payload, "usage": _usage_with_cost(usage, entry)})
@@ -128,7 +128,7 @@ def _with_cost(answer: Answer, entry: LedgerEntry) -> bytes:
 
 def _usage_with_cost(usage: object, entry: LedgerEntry) -> dict[str, Any]:
     reported = dict(usage) if isinstance(usage, Mapping) else _wire_usage(entry.usage)
-    return {**reported, **_cost_fields(entry)}
+    return {**reported, **_cost_fields(entry, _whole_usd(entry))}
 
 
 def _wire_usage(usage: Usage | None) -> dict[str, Any]:
@@ -142,12 +142,15 @@ def _wire_usage(usage: Usage | None) -> dict[str, Any]:
     }
 
 
-def _whole_usd(entry: LedgerEntry, usd: Decimal) -> bytes:
+def _whole_usd(entry: LedgerEntry) -> bytes | None:
     """What the request cost: the attempts before this one too, such as a cascade's small leg."""
-    return format(usd + entry.earlier_usd, "f").encode()
+    usd, earlier = entry.cost.usd, entry.earlier_usd
+    if usd is None:
+        return None
+    return format(usd + earlier if earlier else usd, "f").encode()
 
 
-def _cost_fields(entry: LedgerEntry) -> dict[str, Any]:
+def _cost_fields(entry: LedgerEntry, usd: bytes | None) -> dict[str, Any]:
     cost = entry.cost
     details = {
         "source": cost.source,
@@ -155,5 +158,5 @@ def _cost_fields(entry: LedgerEntry) -> dict[str, Any]:
         "usage_source": entry.usage.source if entry.usage is not None else None,
     }
     # A fragment keeps the decimal exact: a float would round it.
-    amount = None if cost.usd is None else orjson.Fragment(_whole_usd(entry, cost.usd))
+    amount = None if usd is None else orjson.Fragment(usd)
     return {"cost": amount, "cost_details": details}

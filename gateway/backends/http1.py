@@ -42,7 +42,7 @@ class TimedOut(HttpFailure):
 
     def __init__(self, message: str, *, began: bool) -> None:
         super().__init__(message)
-        self._began = began
+        self.began = began
 
 
 class Malformed(HttpFailure):
@@ -314,7 +314,7 @@ class Pool:
         `headers` are whole lines, each ended by CRLF. Raises HttpFailure.
         """
         request = b"%bcontent-length: %d\r\n%b\r\n%b" % (self._head, len(body), headers, body)
-        connection = self._idle.pop() if self._idle else await self._connected()
+        connection = self._ready() or await self._connected()
         try:
             await connection.ask(request, whole=whole, limit=limit)
         except BaseException:
@@ -336,6 +336,13 @@ class Pool:
         """Close every connection."""
         for connection in tuple(self._all):
             connection.abort()
+
+    def _ready(self) -> Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_open:
+                return connection
+        return None
 
     async def _connected(self) -> Connection:
         if self._is_tls and self._tls is None:

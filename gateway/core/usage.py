@@ -43,14 +43,15 @@ class Usage:
         )
 
 
+_NUMBERS = frozenset({int, float})
+
+
 def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
-def _count(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return 0
-    return max(0, int(value))
+def _count(value: Any) -> int:
+    return max(0, int(value)) if type(value) in _NUMBERS else 0
 
 
 #: UTF-8 bytes a token of ordinary text, for the calls that nobody counted.

@@ -29,7 +29,13 @@ from gateway.routing.conversation import FORMS, Conversation, Form
 from gateway.routing.domain import Domain
 from gateway.routing.exam import quantities
 from gateway.routing.exam.forest import Forest
-from gateway.routing.features import feature_names, feature_values, feature_versions
+from gateway.routing.features import (
+    families,
+    feature_names,
+    feature_values,
+    feature_versions,
+)
+from gateway.routing.features.family import Family
 from gateway.routing.ngrams import ngram_share, ngrams_of
 
 FORMAT = 2
@@ -90,7 +96,8 @@ class Scorer:
         grams = ngrams_of(conversation)
         known = self._known(grams)
         logit = weights.bias_at_zero
-        logit += sum(map(mul, weights.slopes, feature_values(conversation)))
+        for family, slopes in weights.exam if conversation.is_exam else weights.plain:
+            logit += sum(map(mul, slopes, family.compute(conversation)))
         logit += sum(map(weights.grams.__getitem__, known)) * ngram_share(len(known))
         if weights.forest:
             logit += weights.forest * self._forest.value(quantities.quantities_of(conversation))
@@ -145,13 +152,19 @@ class Scorer:
 
 @dataclass(slots=True, frozen=True)
 class _FormWeights:
-    """The merged weights of one form of question; `bias_at_zero` is that of all-zero values."""
+    """The merged weights of one form of question; `bias_at_zero` is that of all-zero values.
+
+    `slopes` are those of `feature_names`; `plain` and `exam` are the ones that weigh in questions
+    without and with the form of an exam, by family.
+    """
 
     bias_at_zero: float
     slopes: Sequence[float]
     means: Sequence[float]
     grams: Sequence[float]
     forest: float
+    plain: Sequence[tuple[Family, Sequence[float]]]
+    exam: Sequence[tuple[Family, Sequence[float]]]
 
 
 def _form_weights(artefact: Mapping[str, Any], form: Form, names: Sequence[str]) -> _FormWeights:
@@ -170,7 +183,29 @@ def _form_weights(artefact: Mapping[str, Any], form: Form, names: Sequence[str])
         means=means,
         grams=array("d", (chat * c + exam * e for c, e in artefact["vocabulary"].values())),
         forest=float(exam),
+        plain=_by_family(names, slopes, in_exams=False),
+        exam=_by_family(names, slopes, in_exams=True),
     )
+
+
+def _by_family(
+    names: Sequence[str], slopes: Sequence[float], *, in_exams: bool
+) -> list[tuple[Family, Sequence[float]]]:
+    by_name = dict(zip(names, slopes, strict=True))
+    return [
+        (
+            family,
+            [
+                by_name[
+                    f"exam.{family.name}.{name}"
+                    if in_exams and family.weighs_apart
+                    else f"{family.name}.{name}"
+                ]
+                for name in family.features
+            ],
+        )
+        for family in families()
+    ]
 
 
 def load_scorer(path: Path | None = None) -> Scorer:
