@@ -176,8 +176,10 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade, zlib.error):
-            self._fail(self._failure or Malformed("it sent what is not HTTP"))
-            return
+            if not self.complete:
+                self._fail(self._failure or Malformed("it sent what is not HTTP"))
+                return
+            self.reusable = False
         if self.complete or (not self._whole and (self._parts or self._headed)):
             self._wake()
         if not self._whole and self._size > HIGH_WATER_BYTES and not self._paused:
@@ -199,6 +201,11 @@ class Connection(asyncio.Protocol):
             self._fail(Disconnected("it closed the connection"))
 
     # What the parser does
+
+    def on_message_begin(self) -> None:
+        """An answer begins, or one that nobody asked for."""
+        if self.complete:
+            raise Malformed("it sent two answers")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One header of the answer."""
