@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from gateway.api.errors import envelope, envelope_of, headers_of, status_of
 from gateway.api.exchange import SCOPE_KEY, Exchange
 from gateway.api.keys import KeyRing
 from gateway.api.respond import send_json
-from gateway.core.errors import GatewayError
+from gateway.core.errors import GatewayError, reason_of
 
 #: Probes come without a key.
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
@@ -59,6 +60,11 @@ class Gate:
             if exchange.status:
                 raise
             await send_error(send_with_id, error)
+        except asyncio.CancelledError as cancelled:
+            reason = reason_of(cancelled)
+            if reason is None or exchange.status:
+                raise
+            await send_error(send_with_id, reason)
         except Exception:
             if exchange.status:
                 raise

@@ -30,7 +30,7 @@ def logging_to_stdout(settings: LoggingSettings) -> Iterator[None]:
     root = logging.getLogger()
     handler = _UnpreparedQueueHandler(queue)
     root.addHandler(handler)
-    root.setLevel(settings.level.upper())
+    set_level(settings)
     for chatty in ("uvicorn.access", "httpx", "asyncio", "alembic", "aiohttp"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
     listener.start()
@@ -39,6 +39,11 @@ def logging_to_stdout(settings: LoggingSettings) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         listener.stop()
+
+
+def set_level(settings: LoggingSettings) -> None:
+    """Let through what is at least as severe as the configured level."""
+    logging.getLogger().setLevel(settings.level.upper())
 
 
 class _UnpreparedQueueHandler(QueueHandler):
