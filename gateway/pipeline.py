@@ -24,7 +24,13 @@ from gateway.core.answer import Answer, Item
 from gateway.core.decision import RouteDecision
 from gateway.core.deployment import Deployment
 from gateway.core.entry import LedgerEntry, Outcome
-from gateway.core.errors import BackendError, GatewayError, LowConfidence, StreamInterrupted
+from gateway.core.errors import (
+    BackendError,
+    GatewayError,
+    LowConfidence,
+    StreamInterrupted,
+    reason_of,
+)
 from gateway.core.interfaces import Backend, Sink
 from gateway.core.price import Cost, Price
 from gateway.core.request import Caller, ChatRequest
@@ -81,33 +87,43 @@ class Pipeline:
         self._retries = retries
         self._wait_written = wait_written
         self._keep_messages = keep_messages
+        #: Requests that have begun and not ended: what they may call has to stay open.
+        self.in_flight = 0
 
     async def answer(self, request: ChatRequest, caller: Caller) -> Reply:
         """Decide once, then call until a first item has come.
 
         Raises a GatewayError when no deployment could begin an answer.
         """
-        decision = self._router.decide(request, caller)
-        overhead_ms = (time.perf_counter() - request.received_s) * 1e3
-        plan = AttemptPlan(decision, self._retries)
-        attempt: Attempt | None = plan.first()
-        earlier_usd = Decimal(0)
-        while attempt is not None:
-            if attempt.wait_s:
-                await asyncio.sleep(attempt.wait_s)
-            entry = _new_entry(request, caller, decision, attempt, overhead_ms)
-            entry.earlier_usd = earlier_usd
-            if self._keep_messages and attempt.number == 1 and decision.score is not None:
-                entry.messages = _messages_text(request)
-            items = self._call(request, caller, attempt, entry)
-            try:
-                return Reply(decision, entry, await anext(items), items)
-            except BackendError as error:
-                failure = error
-                failure.exhausted = attempt.number > 1
-                earlier_usd += entry.cost.usd or 0
-            attempt = plan.after(failure)
-        raise failure
+        self.in_flight += 1
+        is_answered = False
+        try:
+            decision = self._router.decide(request, caller)
+            overhead_ms = (time.perf_counter() - request.received_s) * 1e3
+            plan = AttemptPlan(decision, self._retries)
+            attempt: Attempt | None = plan.first()
+            earlier_usd = Decimal(0)
+            while attempt is not None:
+                if attempt.wait_s:
+                    await asyncio.sleep(attempt.wait_s)
+                entry = _new_entry(request, caller, decision, attempt, overhead_ms)
+                entry.earlier_usd = earlier_usd
+                if self._keep_messages and attempt.number == 1 and decision.score is not None:
+                    entry.messages = _messages_text(request)
+                items = self._call(request, caller, attempt, entry)
+                try:
+                    first = await anext(items)
+                    is_answered = True
+                    return Reply(decision, entry, first, items)
+                except BackendError as error:
+                    failure = error
+                    failure.exhausted = attempt.number > 1
+                    earlier_usd += entry.cost.usd or 0
+                attempt = plan.after(failure)
+            raise failure
+        finally:
+            if not is_answered:
+                self.in_flight -= 1
 
     async def _call(
         self, request: ChatRequest, caller: Caller, attempt: Attempt, entry: LedgerEntry
@@ -129,10 +145,16 @@ class Pipeline:
         except GatewayError as error:
             meter.end(*_outcome_of(error))
             raise
+        except asyncio.CancelledError as cancelled:
+            if reason_of(cancelled) is not None:
+                meter.end("interrupted", 503 if entry.ttft_ms is None else 200)
+            raise
         finally:
             # No await here: this also runs in a task that is being cancelled.
             meter.settle()
             self._sink.put(entry)
+            if entry.ttft_ms is not None:  # it was the attempt that answers
+                self.in_flight -= 1
         if self._wait_written is not None:
             await self._wait_written()
 

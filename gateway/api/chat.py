@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
+from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
@@ -16,11 +17,19 @@ from gateway.core.request import Caller, ChatRequest
 from gateway.pipeline import Pipeline
 
 
+class Live(Protocol):
+    """What holds the pipeline; a reload of the configuration puts another one there."""
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The one for a request that begins now."""
+
+
 class ChatCompletions:
     """Parse, let the pipeline decide, call and account, respond."""
 
-    def __init__(self, pipeline: Pipeline, body_limit_bytes: int) -> None:
-        self._pipeline = pipeline
+    def __init__(self, live: Live, body_limit_bytes: int) -> None:
+        self._live = live
         self._body_limit_bytes = body_limit_bytes
         self._presence = Presence()
 
@@ -40,7 +49,7 @@ class ChatCompletions:
     async def _answer(
         self, request: ChatRequest, caller: Caller, exchange: Exchange, send: Send
     ) -> None:
-        reply = await self._pipeline.answer(request, caller)
+        reply = await self._live.pipeline.answer(request, caller)
         exchange.entry = reply.entry
         async with aclosing(reply.rest):
             if isinstance(reply.first, Answer) and not request.stream:

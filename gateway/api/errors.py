@@ -16,6 +16,7 @@ from gateway.core.errors import (
     ModelNotFound,
     RequestNotFound,
     RequestTooLarge,
+    ShuttingDown,
     Unauthorized,
     UpstreamError,
     UpstreamTimeout,
@@ -36,6 +37,7 @@ _STATUS: tuple[tuple[type[GatewayError], int], ...] = (
     (UpstreamTimeout, 504),
     (EngineUnavailable, 503),
     (LedgerUnavailable, 503),
+    (ShuttingDown, 503),
     (BackendError, 502),
 )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -13,7 +14,7 @@ from gateway.api.errors import envelope, envelope_of, headers_of, status_of
 from gateway.api.exchange import SCOPE_KEY, Exchange
 from gateway.api.keys import KeyRing
 from gateway.api.respond import send_json
-from gateway.core.errors import GatewayError
+from gateway.core.errors import GatewayError, reason_of
 
 #: Probes come without a key.
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
@@ -34,9 +35,8 @@ class Gate:
         self._app = app
         self._keys = keys
         self._direct = dict(direct or {})
-        #: Takes the fields of one line a request; None writes none.
-        self.log_request: Callable[[dict[str, Any]], None] | None = None
-        self.log_probes = False
+        #: Takes the fields of one line a request and its level; None writes none.
+        self.log_request: Callable[[dict[str, Any], int], None] | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let one HTTP exchange through, or answer with an error in the envelope."""
@@ -63,14 +63,20 @@ class Gate:
             if exchange.status:
                 raise
             await send_error(send_with_id, error)
+        except asyncio.CancelledError as cancelled:
+            reason = reason_of(cancelled)
+            if reason is None or exchange.status:
+                raise
+            await send_error(send_with_id, reason)
         except Exception:
             if exchange.status:
                 raise
             _log.exception("the request failed unexpectedly: %s", exchange.request_id)
             await send_json(send_with_id, 500, UNEXPECTED)
         finally:
-            if self.log_request is not None and (self.log_probes or path not in OPEN_PATHS):
-                self.log_request(_line_of(scope, exchange, (time.perf_counter() - started_s) * 1e3))
+            if self.log_request is not None:
+                line = _line_of(scope, exchange, (time.perf_counter() - started_s) * 1e3)
+                self.log_request(line, logging.DEBUG if path in OPEN_PATHS else logging.INFO)
 
 
 #: What a client is told of a failure that nobody expected.

@@ -11,8 +11,11 @@ from gateway import __version__
 Probe = Callable[[], Mapping[str, str | None]]
 
 
-def health_routes(components: Probe) -> APIRouter:
-    """`components` gives, by name, why each part isn't ready, None where it is."""
+def health_routes(components: Probe, notes: Callable[[], Mapping[str, str]]) -> APIRouter:
+    """`components` gives, by name, why each part isn't ready, None where it is.
+
+    `notes` are what somebody should see to, though every part can answer.
+    """
     router = APIRouter(tags=["health"])
 
     @router.get("/healthz")
@@ -27,6 +30,7 @@ def health_routes(components: Probe) -> APIRouter:
         ready = not any(states.values())
         response.status_code = 200 if ready else 503
         checks = {name: reason or "ready" for name, reason in states.items()}
-        return {"status": "ready" if ready else "not ready", "checks": checks}
+        status: dict[str, object] = {"status": "ready" if ready else "not ready", "checks": checks}
+        return {**status, "notes": noted} if (noted := notes()) else status
 
     return router

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from starlette.types import Send
 from gateway.api.errors import Headers, envelope
 from gateway.core.answer import Answer, Chunk, Item
 from gateway.core.entry import LedgerEntry
-from gateway.core.errors import GatewayError
+from gateway.core.errors import GatewayError, reason_of
 from gateway.core.request import ChatRequest
 from gateway.core.usage import Usage
 from gateway.pipeline import Reply
@@ -62,8 +63,17 @@ async def send_stream(send: Send, request: ChatRequest, reply: Reply) -> None:
             await _send_part(send, _usage_event(entry))
         end = DONE
     except GatewayError as error:
-        end = b"data: " + envelope(error) + b"\n\n"
+        end = _error_event(error)
+    except asyncio.CancelledError as cancelled:
+        reason = reason_of(cancelled)
+        if reason is None:
+            raise
+        end = _error_event(reason)
     await send({"type": "http.response.body", "body": end})
+
+
+def _error_event(error: GatewayError) -> bytes:
+    return b"data: " + envelope(error) + b"\n\n"
 
 
 async def _send_part(send: Send, frames: bytes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -14,25 +15,33 @@ from gateway.accounting.pricing import cost_of
 from gateway.app.deployments import deployments_of
 from gateway.app.estimates import Estimates
 from gateway.app.observed import Observed, watcher
-from gateway.app.policies import configured_scorer, policies_of
+from gateway.app.policies import configured_scorer, following_on, policies_of
+from gateway.app.restart import same_backend
 from gateway.app.warming import live_policies, warm
 from gateway.backends.http1 import Timeouts
 from gateway.backends.local.backend import LocalBackend
 from gateway.backends.openai import OpenAIBackend
 from gateway.core.deployment import Deployment, Tier
+from gateway.core.errors import LedgerUnavailable
 from gateway.core.interfaces import Backend, TokenCounter
 from gateway.core.request import ChatRequest
 from gateway.pipeline import Pipeline
 from gateway.routing.affinity import Affinity, Sessions
 from gateway.routing.capability import CapabilityFilter
 from gateway.routing.language import language_of
+from gateway.routing.policy import ThresholdSource
 from gateway.routing.router import Experiment, Router
 from gateway.settings import (
     AffinitySettings,
     DeploymentSettings,
     Environment,
+    LedgerSettings,
     Settings,
 )
+
+#: How long a reload waits for new backends (looks, 10 ms apart), and for rows to be written.
+_READY_LOOKS = 200
+_WRITTEN_WITHIN_S = 2.0
 
 
 @dataclass(slots=True)
@@ -45,26 +54,58 @@ class Gateway:
     router: Router
     estimates: Estimates
     backends: Mapping[str, Backend]
+    sessions: Sessions
     ledger: Ledger
+    sink: Observed
     feedback: FeedbackBook
     pipeline: Pipeline
 
     async def start(self) -> None:
         """Open the ledger and the backends; models load in the background."""
         self.ledger.start()
-        if live := live_policies(self.router.policies.values()):
-            url = self.settings.ledger.url
-            processes = self.settings.server.workers
-            await asyncio.to_thread(warm, live, url, self.router.version, processes)
+        await self._warm(())
         for backend in self.backends.values():
             await backend.start()
+
+    async def start_after(self, previous: Gateway) -> None:
+        """Start what `previous` hasn't started, and see it ready; the ledger serves both."""
+        new = [one for one in self.backends.values() if one not in previous.backends.values()]
+        try:
+            for backend in new:
+                await backend.start()
+            await self._warm([policy.source for policy in previous.router.policies.values()])
+            for _ in range(_READY_LOOKS):
+                if not any(backend.not_ready() for backend in new):
+                    break
+                await asyncio.sleep(0.01)
+        except BaseException:
+            for backend in new:
+                await backend.stop()
+            raise
+
+    def observe(self) -> None:
+        """Learn from calls that end from now on, whichever gateway of a line began them."""
+        self.sink.observers = (self.estimates.observe, watcher(self.router))
 
     async def stop(self) -> None:
         """Close the backends, then write what the ledger still holds."""
         for backend in self.backends.values():
             await backend.stop()
-        self.ledger.stop()
+        await asyncio.to_thread(self.ledger.stop)
         self.feedback.close()
+
+    async def _warm(self, sources: Sequence[ThresholdSource]) -> None:
+        """Tell targets what the ledger knows, save those that follow traffic already."""
+        live = [
+            one for one in live_policies(self.router.policies.values()) if one.source not in sources
+        ]
+        if not live:
+            return
+        if sources:
+            with contextlib.suppress(TimeoutError, LedgerUnavailable):
+                await asyncio.wait_for(self.ledger.wait_written(), _WRITTEN_WITHIN_S)
+        url, workers = self.settings.ledger.url, self.settings.server.workers
+        await asyncio.to_thread(warm, live, url, self.router.version, workers)
 
     def not_ready(self) -> dict[str, str | None]:
         """By part, why it can't serve yet; None where it can."""
@@ -93,40 +134,47 @@ class Gateway:
 
 
 def compose(
-    settings: Settings, environment: Environment, engine_sockets: Mapping[str, Path]
+    settings: Settings,
+    environment: Environment,
+    engine_sockets: Mapping[str, Path],
+    previous: Gateway | None = None,
 ) -> Gateway:
     """Wire a gateway; nothing is opened before `start`.
 
-    `engine_sockets` gives, by deployment name, where its local engine listens.
+    `engine_sockets` gives, by deployment name, where its local engine listens. What lasts (the
+    ledger, sessions, what was learnt, backends that are still the same) is taken from `previous`.
+    Blocks for as long as files take to load. Raises ConfigError.
     """
     deployments = deployments_of(settings, environment)
     models_dir = environment.models_dir(settings)
     configured = {entry.name: entry for entry in settings.deployments}
     backends = {
-        one.name: _backend(configured[one.name], environment, models_dir, engine_sockets)
+        one.name: _kept_backend(entry, previous)
+        or _backend(entry, environment, models_dir, engine_sockets)
         for one in deployments
-        if one.unavailable is None
+        # A model that is still to be pulled keeps the gateway from being ready.
+        if (entry := configured[one.name]).backend == "local" or one.unavailable is None
     }
-    # A model that is still to be pulled keeps the gateway from being ready.
-    backends |= {
-        entry.name: _backend(entry, environment, models_dir, engine_sockets)
-        for entry in settings.deployments
-        if entry.backend == "local"
-    }
-    ledger = Ledger(
-        settings.ledger.url,
-        queue_size=settings.ledger.queue_size,
-        flush_interval_s=settings.ledger.flush_interval_s,
-        durable=settings.ledger.durable,
-        retention_days=settings.ledger.retention_days,
-    )
     estimates = Estimates(deployments, settings.routing.reserved_output_tokens)
-    router = _router(settings, deployments, backends, estimates)
+    affinity = settings.routing.affinity
+    sessions = Sessions(
+        ttl_s=affinity.ttl_s,
+        most=affinity.max_sessions,
+        earlier=None if previous is None else previous.sessions,
+    )
+    router = _router(settings, deployments, backends, estimates, sessions, previous)
+    if previous is None:
+        ledger = _ledger(settings.ledger)
+        sink = Observed(ledger, [estimates.observe, watcher(router)])
+        feedback = FeedbackBook(settings.ledger.url)
+    else:
+        ledger, sink, feedback = previous.ledger, previous.sink, previous.feedback
+        estimates.learn_from(previous.estimates)
     pipeline = Pipeline(
         router=router,
         backends=backends,
         price_call=cost_of,
-        sink=Observed(ledger, [estimates.observe, watcher(router)]),
+        sink=sink,
         wait_written=ledger.wait_written if settings.ledger.durable else None,
         keep_messages=settings.ledger.keep_messages,
         retries={entry.name: entry.retries for entry in settings.deployments},
@@ -138,10 +186,35 @@ def compose(
         router=router,
         estimates=estimates,
         backends=backends,
+        sessions=sessions,
         ledger=ledger,
-        feedback=FeedbackBook(settings.ledger.url),
+        sink=sink,
+        feedback=feedback,
         pipeline=pipeline,
     )
+
+
+def _ledger(settings: LedgerSettings) -> Ledger:
+    return Ledger(
+        settings.url,
+        queue_size=settings.queue_size,
+        flush_interval_s=settings.flush_interval_s,
+        durable=settings.durable,
+        retention_days=settings.retention_days,
+    )
+
+
+def _kept_backend(entry: DeploymentSettings, previous: Gateway | None) -> Backend | None:
+    """The backend that serves it already, be it under another name."""
+    if previous is None:
+        return None
+    fitting = [
+        before
+        for before in previous.settings.deployments
+        if before.name in previous.backends and same_backend(before, entry)
+    ]
+    found = min(fitting, key=lambda before: before.name != entry.name, default=None)
+    return None if found is None else previous.backends[found.name]
 
 
 def _backend(
@@ -173,6 +246,8 @@ def _router(
     deployments: Sequence[Deployment],
     backends: Mapping[str, Backend],
     estimates: Estimates,
+    sessions: Sessions,
+    previous: Gateway | None,
 ) -> Router:
     routing = settings.routing
     scorer = configured_scorer(routing.classifier)
@@ -182,26 +257,32 @@ def _router(
             counters[name] = counter
     if any(one.languages is not None for one in deployments):
         language_of("load the model now, not at the first request")
+    policies = policies_of(routing, scorer, processes=settings.server.workers)
+    if previous is not None and previous.router.version == scorer.version:
+        earlier = previous.router.policies
+        policies = following_on(policies, routing, earlier, previous.settings.routing)
     shadow = None if routing.shadow is None else configured_scorer(routing.shadow, "routing.shadow")
     return Router(
         deployments=deployments,
-        policies=policies_of(routing, scorer, processes=settings.server.workers),
+        policies=policies,
         default_policy=routing.default_policy,
         scorer=scorer,
         capability_filter=CapabilityFilter(counters, routing.reserved_output_tokens),
         model_map=routing.model_map,
         fallback=routing.fallback,
-        affinity=_affinity(routing.affinity, estimates),
+        affinity=_affinity(routing.affinity, sessions, estimates),
         experiment=Experiment(routing.exploration, shadow),
         tier_usd=estimates.tier_usd,
     )
 
 
-def _affinity(settings: AffinitySettings, estimates: Estimates) -> Affinity | None:
+def _affinity(
+    settings: AffinitySettings, sessions: Sessions, estimates: Estimates
+) -> Affinity | None:
     if not settings.enabled:
         return None
     return Affinity(
-        sessions=Sessions(ttl_s=settings.ttl_s, most=settings.max_sessions),
+        sessions=sessions,
         least_margin=settings.margin,
         lost_usd=estimates.lost_cache_usd,
         extra_usd=estimates.extra_usd,

@@ -25,6 +25,16 @@ class Estimates:
         self._output_tokens = dict.fromkeys(self._deployments, float(output_tokens))
         self._usd_per_token: dict[str, float] = {}
 
+    def learn_from(self, earlier: Estimates) -> None:
+        """Take over what is known of deployments that are still the same."""
+        for name, one in self._deployments.items():
+            before = earlier._deployments.get(name)
+            if before is None or (before.backend, before.model) != (one.backend, one.model):
+                continue
+            self._output_tokens[name] = earlier._output_tokens[name]
+            if name in earlier._usd_per_token and before.price == one.price:
+                self._usd_per_token[name] = earlier._usd_per_token[name]
+
     def usd(self, request: ChatRequest, deployment: Deployment) -> Decimal | None:
         """What the deployment would charge; None where that can't be known yet."""
         prompt_tokens = estimate_tokens(request.messages)

@@ -29,7 +29,8 @@ class Logs:
     """Every logger's records and a line a request, on standard output from enter to exit."""
 
     def __init__(self, settings: LoggingSettings) -> None:
-        self._level = settings.level.upper()
+        self._settings = settings
+        self._root = logging.getLogger()
         self._render = _renderer(settings.format)
         self._waiting: deque[logging.LogRecord | tuple[datetime, Fields]] = deque(
             maxlen=MOST_WAITING
@@ -39,25 +40,21 @@ class Logs:
         self._handler = _Handler(self._waiting)
         self._format_exception = logging.Formatter().formatException
 
-    def is_shown(self, level: int) -> bool:
-        """Whether lines of this level are written."""
-        return level >= logging.getLevelNamesMapping()[self._level]
-
-    def request(self, fields: Fields) -> None:
-        """Write one line about a request."""
-        self._waiting.append((datetime.now(UTC), fields))
+    def request(self, fields: Fields, level: int) -> None:
+        """Write one line about a request, where its level is shown."""
+        if self._root.isEnabledFor(level):
+            self._waiting.append((datetime.now(UTC), fields))
 
     def __enter__(self) -> Self:
-        root = logging.getLogger()
-        root.addHandler(self._handler)
-        root.setLevel(self._level)
+        self._root.addHandler(self._handler)
+        set_level(self._settings)
         for chatty in ("uvicorn.access", "httpx", "asyncio", "alembic"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        logging.getLogger().removeHandler(self._handler)
+        self._root.removeHandler(self._handler)
         self._ended.set()
         self._thread.join()
 
@@ -83,11 +80,17 @@ class Logs:
             "event": record.getMessage(),
             "level": record.levelname.lower(),
             "logger": record.name,
+            **getattr(record, "fields", {}),
         }
         if record.exc_info:
             fields["exception"] = self._format_exception(record.exc_info)
         fields["timestamp"] = datetime.fromtimestamp(record.created, UTC)
         return fields
+
+
+def set_level(settings: LoggingSettings) -> None:
+    """Let through what is at least as severe as the configured level."""
+    logging.getLogger().setLevel(settings.level.upper())
 
 
 def _line(moment: datetime, fields: Fields) -> Fields:

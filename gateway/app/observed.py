@@ -20,12 +20,13 @@ class Observed(Sink):
 
     def __init__(self, sink: Sink, observers: Sequence[Observer]) -> None:
         self._sink = sink
-        self._observers = tuple(observers)
+        #: Whoever is told from now on.
+        self.observers = tuple(observers)
 
     def put(self, entry: LedgerEntry) -> None:
         """Hand one entry on."""
         self._sink.put(entry)
-        for observe in self._observers:
+        for observe in self.observers:
             try:
                 observe(entry)
             except Exception:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import lru_cache
 from pathlib import Path
 
 from gateway.core.cascade import Cascade
@@ -48,6 +50,26 @@ def policy_thresholds(settings: Settings) -> dict[str, float]:
     scorer = configured_scorer(settings.routing.classifier)
     policies = policies_of(settings.routing, scorer)
     return {name: policy.threshold for name, policy in policies.items()}
+
+
+def following_on(
+    policies: Mapping[str, Policy],
+    routing: RoutingSettings,
+    earlier_policies: Mapping[str, Policy],
+    earlier_routing: RoutingSettings,
+) -> dict[str, Policy]:
+    """The policies; a threshold that follows live traffic stays, where its target has stayed."""
+    followed = dict(policies)
+    if routing.threshold != earlier_routing.threshold:
+        return followed
+    for name, policy in policies.items():
+        earlier = earlier_policies.get(name)
+        if earlier is None or not isinstance(policy.source, ShareTarget | SpendTarget):
+            continue
+        aims = [one.policies[name].target for one in (routing, earlier_routing)]
+        if aims[0] == aims[1] and type(earlier.source) is type(policy.source):
+            followed[name] = replace(policy, source=earlier.source)
+    return followed
 
 
 def configured_scorer(path: Path | None, key: str = "routing.classifier") -> Scorer:
@@ -127,9 +149,15 @@ def _solved(
     if target.usd_per_day is not None:
         part = target.usd_per_day / processes
         return SpendTarget(part, routing.threshold), f"{target}, following live traffic"
-    quality = target.quality or 0.0
     try:
-        solved = solve_quality(shipped_samples(routing.classifier), quality, target.confidence)
+        threshold = _quality_threshold(target, routing.classifier, scorer.version)
     except TooFewData as error:
         raise ConfigError("routing.policies", [f"{target}: {error}"]) from error
-    return FixedThreshold(solved.threshold), f"{target}, on the shipped calibration set"
+    return FixedThreshold(threshold), f"{target}, on the shipped calibration set"
+
+
+@lru_cache(maxsize=16)
+def _quality_threshold(target: TargetSettings, classifier: Path | None, version: str) -> float:
+    """Solved once for a version of the classifier. Raises TooFewData."""
+    samples = shipped_samples(classifier)
+    return solve_quality(samples, target.quality or 0.0, target.confidence).threshold

@@ -2,32 +2,138 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
+import signal
+import socket
+import sys
+import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from pathlib import Path
+from types import FrameType
 
 import uvicorn
 from starlette.types import ASGIApp
-from uvicorn.supervisors import Multiprocess
 
-from gateway.app.compose import compose
+from gateway.app.reload import LiveGateway
+from gateway.app.source import ConfigSource
 from gateway.app.web import create_app
-from gateway.settings import Environment, Settings
+from gateway.app.workers import START_FAILED, Workers
+from gateway.core.errors import ShuttingDown
+from gateway.settings import ConfigError, Environment, Settings
+
+#: How long clients may take to hear that their answers were cut, and requests to end after that.
+CUT_WITHIN_S = 1.0
+END_WITHIN_S = 5.0
 
 
-def run(settings: Settings, environment: Environment, engine_sockets: Mapping[str, Path]) -> None:
-    """Serve until a signal ends it; streams in flight are finished first.
+@dataclass(slots=True, frozen=True)
+class Launch:
+    """All that a web process is started with.
 
-    `engine_sockets` gives, by deployment name, where a running local engine listens.
+    `settings` are those of the source at start; `engine_sockets` gives, by deployment name, where
+    a running local engine listens.
     """
-    server = settings.server
-    build = functools.partial(_application, settings, environment, dict(engine_sockets))
-    config = uvicorn.Config(
-        build,
-        factory=True,
-        host=server.host,
-        port=server.port,
-        workers=server.workers,
+
+    source: ConfigSource
+    settings: Settings
+    environment: Environment
+    engine_sockets: Mapping[str, Path]
+
+
+def run(launch: Launch) -> int:
+    """Serve until a signal ends it; the exit status. Raises ConfigError."""
+    workers = launch.settings.server.workers
+    if workers == 1:
+        _server(launch).run()
+        return 0
+    listener = _config("", launch.settings).bind_socket()
+    return Workers(workers, functools.partial(_serve_worker, launch, listener)).run()
+
+
+class GracefulServer(uvicorn.Server):
+    """Finishes what is in flight, for as long as it may; then cuts it, and tells clients so.
+
+    A second signal cuts at once. SIGHUP reloads the configuration.
+    """
+
+    def __init__(self, config: uvicorn.Config, live: LiveGateway, grace_s: float) -> None:
+        super().__init__(config)
+        self._live = live
+        self._grace_s = grace_s
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Begin to listen, to SIGHUP too."""
+        await super().startup(sockets)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._live.reload_now)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End; at once, if told a second time."""
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop listening, let requests end, cut those that don't, then stop the gateway."""
+        for server in self.servers:
+            server.close()
+        for sock in sockets or ():
+            sock.close()
+        await self._idle(self._grace_s, is_patient=True)
+        for task in self.server_state.tasks:
+            task.cancel(ShuttingDown())
+        await self._idle(CUT_WITHIN_S)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()  # its client doesn't read
+        await self._idle(END_WITHIN_S)
+        await self.lifespan.shutdown()
+
+    async def _idle(self, within_s: float, *, is_patient: bool = False) -> None:
+        """Wait until no request is left, for at most so long; patiently: unless told to hurry."""
+        state = self.server_state
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within_s
+        while (state.connections or state.tasks) and loop.time() < deadline:
+            if is_patient and self.force_exit:
+                return
+            for connection in list(state.connections):
+                connection.shutdown()
+            await asyncio.sleep(0.02)
+
+
+def _server(launch: Launch) -> GracefulServer:
+    live = LiveGateway(launch.source, launch.settings, launch.environment, launch.engine_sockets)
+    config = _config(create_app(live), launch.settings)
+    return GracefulServer(config, live, launch.settings.server.shutdown_grace_s)
+
+
+def _serve_worker(launch: Launch, listener: socket.socket, orders: Connection) -> None:
+    """A web process's whole life; it ends on its parent's orders, or with its parent."""
+    try:
+        server = _server(launch)
+    except ConfigError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(START_FAILED)
+
+    def obey() -> None:
+        try:
+            while True:
+                orders.recv()
+                server.handle_exit(signal.SIGTERM, None)
+        except (EOFError, OSError):
+            server.should_exit = True
+
+    threading.Thread(target=obey, name="orders", daemon=True).start()
+    server.run([listener])
+
+
+def _config(application: ASGIApp | str, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
+        application,
+        host=settings.server.host,
+        port=settings.server.port,
         loop="uvloop",
         http="httptools",
         ws="none",
@@ -36,16 +142,5 @@ def run(settings: Settings, environment: Environment, engine_sockets: Mapping[st
         log_config=None,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=int(server.shutdown_grace_s),
         backlog=4096,
     )
-    if server.workers == 1:
-        uvicorn.Server(config).run()
-    else:
-        Multiprocess(config, sockets=[config.bind_socket()]).run()
-
-
-def _application(
-    settings: Settings, environment: Environment, engine_sockets: Mapping[str, Path]
-) -> ASGIApp:
-    return create_app(compose(settings, environment, engine_sockets))

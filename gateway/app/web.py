@@ -24,29 +24,30 @@ from gateway.api.health import health_routes
 from gateway.api.keys import KeyRing
 from gateway.api.models import models_routes
 from gateway.api.route import route_routes
-from gateway.app.compose import Gateway
 from gateway.app.logs import Logs
+from gateway.app.reload import LiveGateway
 from gateway.core.errors import GatewayError
 from gateway.core.request import CHAT_COMPLETIONS
 
 _log = logging.getLogger("gateway.app")
 
 
-def create_app(gateway: Gateway) -> ASGIApp:
-    """Everything that answers HTTP, around one composed gateway."""
+def create_app(live: LiveGateway) -> ASGIApp:
+    """Everything that answers HTTP. What a reload may replace is asked of `live` each time."""
+    gateway = live.gateway
 
     logs = Logs(gateway.settings.logging)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with logs:
-            await gateway.start()
+            await live.start()
             for line in gateway.startup_notes():
                 _log.warning(line)
             try:
                 yield
             finally:
-                await gateway.stop()
+                await live.stop()
 
     app = FastAPI(
         title="slm-gateway",
@@ -56,22 +57,20 @@ def create_app(gateway: Gateway) -> ASGIApp:
         redoc_url=None,
     )
     body_limit = int(gateway.settings.server.max_body_mb * 1024 * 1024)
-    chat = ChatCompletions(gateway.pipeline, body_limit)
+    chat = ChatCompletions(live, body_limit)
     app.router.routes.insert(0, Route(CHAT_COMPLETIONS, chat, methods=["POST"]))
-    app.include_router(models_routes(gateway.router))
-    app.include_router(route_routes(gateway.router, gateway.estimate_costs, body_limit))
+    app.include_router(models_routes(live))
+    app.include_router(route_routes(live, live.estimate_costs, body_limit))
     app.include_router(feedback_routes(gateway.feedback, body_limit))
     app.include_router(costs_routes(LedgerReader(gateway.settings.ledger.url)))
-    app.include_router(health_routes(gateway.not_ready))
+    app.include_router(health_routes(live.not_ready, live.notes))
     app.add_exception_handler(GatewayError, _gateway_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(Exception, _unexpected_error)
     direct = {("POST", CHAT_COMPLETIONS): chat}
     gate = Gate(app, KeyRing(gateway.client_keys), direct)
-    if logs.is_shown(logging.INFO):
-        gate.log_request = logs.request
-    gate.log_probes = logs.is_shown(logging.DEBUG)
+    gate.log_request = logs.request
     return gate
 
 

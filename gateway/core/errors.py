@@ -9,6 +9,7 @@
     │   └── RequestTooLarge
     ├── Unauthorized              the client's key is missing or wrong
     ├── LedgerUnavailable         the spend log can't be read or written
+    ├── ShuttingDown              the gateway ends before the answer does
     └── BackendError              a deployment failed
         ├── UpstreamError         the upstream answered with an error of its own
         ├── UpstreamUnavailable   no connection, or not an answer that we can read
@@ -22,6 +23,8 @@ succeed. The HTTP statuses live in `gateway.api.errors` alone, save an upstream'
 """
 
 from __future__ import annotations
+
+import asyncio
 
 from gateway.core.usage import Usage
 
@@ -89,6 +92,22 @@ class LedgerUnavailable(GatewayError):
     """The spend log's database can't be read or written."""
 
     code = "ledger_unavailable"
+
+
+class ShuttingDown(GatewayError):
+    """The gateway was told to end, and the time for what is in flight is over."""
+
+    code = "shutting_down"
+    retryable = True
+
+    def __init__(self) -> None:
+        super().__init__("The gateway is shutting down and had to end this answer.")
+
+
+def reason_of(cancelled: asyncio.CancelledError) -> GatewayError | None:
+    """Why the gateway itself cancelled a request; None where its client has left."""
+    reason = cancelled.args[0] if cancelled.args else None
+    return reason if isinstance(reason, GatewayError) else None
 
 
 class BackendError(GatewayError):

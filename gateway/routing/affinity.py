@@ -31,12 +31,18 @@ class Sessions:
         ttl_s: float,
         most: int,
         clock: Callable[[], float] = time.monotonic,
+        earlier: Sessions | None = None,
     ) -> None:
-        """`ttl_s`: how long a provider's prompt cache lives; `most` sessions are kept."""
+        """`ttl_s`: how long a provider's prompt cache lives; `most` sessions are kept.
+
+        What `earlier` remembers is shared with it.
+        """
         self._ttl_s = ttl_s
         self._most = most
         self._clock = clock
-        self._last: OrderedDict[Session, tuple[str, float]] = OrderedDict()
+        self._last: OrderedDict[Session, tuple[str, float]] = (
+            OrderedDict() if earlier is None else earlier._last
+        )
 
     def last(self, session: Session) -> str | None:
         """The deployment that answered last, while its prompt cache may still live."""

@@ -19,6 +19,7 @@ import math
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib import resources
 from operator import mul
 from pathlib import Path
@@ -39,6 +40,7 @@ from gateway.routing.features.family import Family
 from gateway.routing.ngrams import ngram_share, ngrams_of
 
 FORMAT = 2
+_SHIPPED = "the shipped file"
 
 Messages = Sequence[Mapping[str, Any]]
 
@@ -213,16 +215,24 @@ def load_scorer(path: Path | None = None) -> Scorer:
 
     Raises ArtefactMismatch, or OSError where the file can't be read.
     """
-    artefact, version = load_artefact(path)
-    return Scorer(artefact, version)
+    return _scorer_of(_packed(path), str(path or _SHIPPED))
 
 
 def load_artefact(path: Path | None = None) -> tuple[Mapping[str, Any], str]:
     """The parsed file and its version. Raises as `load_scorer` does."""
-    if path is None:
-        shipped = resources.files("gateway.routing").joinpath("weights", "router.json.gz")
-        return _unpacked(shipped.read_bytes(), "the shipped file")
-    return _unpacked(path.read_bytes(), str(path))
+    return _unpacked(_packed(path), str(path or _SHIPPED))
+
+
+@lru_cache(maxsize=2)
+def _scorer_of(packed: bytes, source: str) -> Scorer:
+    """One for the same content, however often a running gateway reads its configuration again."""
+    return Scorer(*_unpacked(packed, source))
+
+
+def _packed(path: Path | None) -> bytes:
+    if path is not None:
+        return path.read_bytes()
+    return resources.files("gateway.routing").joinpath("weights", "router.json.gz").read_bytes()
 
 
 def artefact_version(packed: bytes) -> str:

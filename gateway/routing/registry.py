@@ -74,6 +74,11 @@ class Registry:
         fresh.replace(self.folder / _PROMOTED)
 
 
+def watched_file(path: Path) -> Path:
+    """The file that changes when another classifier is meant: itself, or a registry's list."""
+    return path / _PROMOTED if path.is_dir() else path
+
+
 def classifier_file(path: Path | None) -> Path | None:
     """What `routing.classifier` names: a file, or a registry's promoted one; None: the shipped."""
     if path is not None and path.is_dir():

@@ -6,7 +6,7 @@ from gateway.settings.calibration import (
     load_calibrations,
 )
 from gateway.settings.environment import Environment
-from gateway.settings.loader import ConfigError, load_settings
+from gateway.settings.loader import DEFAULT_PATH, ConfigError, load_settings
 from gateway.settings.model import (
     AffinitySettings,
     DeploymentSettings,
@@ -20,6 +20,7 @@ from gateway.settings.model import (
 )
 
 __all__ = [
+    "DEFAULT_PATH",
     "AffinitySettings",
     "CalibratedPolicy",
     "ConfigError",

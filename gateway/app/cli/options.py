@@ -23,8 +23,15 @@ ConfigFile = Annotated[
 
 def settings_or_exit(path: Path | None) -> Settings:
     """The settings, or the reasons why they are refused on standard error and exit status 2."""
-    try:
+    with exit_if_refused():
         return load_settings(path)
+
+
+@contextmanager
+def exit_if_refused() -> Iterator[None]:
+    """Say why a configuration is refused on standard error, and exit with status 2."""
+    try:
+        yield
     except ConfigError as error:
         refuse(str(error))
 

@@ -9,9 +9,10 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from gateway.app.cli.options import ConfigFile, refuse, settings_or_exit
+from gateway.app.cli.options import ConfigFile, exit_if_refused, refuse
+from gateway.app.source import ConfigSource
 from gateway.backends.local.process import EngineProcess
-from gateway.settings import Environment, Settings
+from gateway.settings import DEFAULT_PATH, Environment, Settings
 
 
 def serve(
@@ -21,35 +22,35 @@ def serve(
     workers: Annotated[int | None, typer.Option(help="Web processes.", min=1, max=64)] = None,
 ) -> None:
     """Run the gateway until a signal ends it; streams in flight are finished first."""
-    settings = _overridden(settings_or_exit(config), host, port, workers)
+    given = {"host": host, "port": port, "workers": workers}
+    options = {key: value for key, value in given.items() if value is not None}
+    source = ConfigSource(config or (DEFAULT_PATH if DEFAULT_PATH.is_file() else None), options)
+    with exit_if_refused():
+        settings = source.load()
     environment = Environment.of_process()
     _refuse_open_door(settings, environment)
     # The server finishes its streams first, then raises the signal again: ending is no failure,
     # and the engines are to be closed on the way out.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _end)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     with ExitStack() as engines:
         # The engines start first: their slow imports run beside the web server's own.
         sockets = {
             name: engines.enter_context(process).socket_path
             for name, process in _engines(settings, environment).items()
         }
-        from gateway.app.server import run
+        from gateway.app.server import Launch, run
 
         typer.echo(f"slm-gateway on http://{settings.server.host}:{settings.server.port}/v1")
-        run(settings, environment, sockets)
+        with exit_if_refused():
+            status = run(Launch(source, settings, environment, sockets))
+    if status:
+        raise typer.Exit(status)
 
 
 def _end(number: int, frame: object) -> NoReturn:
     raise SystemExit(0)
-
-
-def _overridden(
-    settings: Settings, host: str | None, port: int | None, workers: int | None
-) -> Settings:
-    given = {"host": host, "port": port, "workers": workers}
-    update = {key: value for key, value in given.items() if value is not None}
-    return settings.model_copy(update={"server": settings.server.model_copy(update=update)})
 
 
 def _refuse_open_door(settings: Settings, environment: Environment) -> None:
