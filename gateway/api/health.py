@@ -11,8 +11,8 @@ from gateway import __version__
 Probe = Callable[[], Mapping[str, str | None]]
 
 
-def health_routes(components: Probe) -> APIRouter:
-    """`components` gives, by name, why each part isn't ready, None where it is."""
+def health_routes(not_ready: Probe, degraded: Probe) -> APIRouter:
+    """Both give, by part, what is wrong or None; what is degraded answers all the same."""
     router = APIRouter(tags=["health"])
 
     @router.get("/healthz")
@@ -23,10 +23,12 @@ def health_routes(components: Probe) -> APIRouter:
     @router.get("/readyz")
     async def readyz(response: Response) -> dict[str, object]:
         """Whether every part can answer: 200, else 503 with what is missing."""
-        states = components()
-        ready = not any(states.values())
-        response.status_code = 200 if ready else 503
+        states = not_ready()
         checks = {name: reason or "ready" for name, reason in states.items()}
-        return {"status": "ready" if ready else "not ready", "checks": checks}
+        if any(states.values()):
+            response.status_code = 503
+            return {"status": "not ready", "checks": checks}
+        lame = {name: f"degraded: {reason}" for name, reason in degraded().items() if reason}
+        return {"status": "degraded" if lame else "ready", "checks": {**checks, **lame}}
 
     return router

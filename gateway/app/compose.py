@@ -62,13 +62,17 @@ class Gateway:
         """Close the backends, then write what the ledger still holds."""
         for backend in self.backends.values():
             await backend.stop()
-        self.ledger.stop()
+        await asyncio.to_thread(self.ledger.stop)
         self.feedback.close()
 
     def not_ready(self) -> dict[str, str | None]:
         """By part, why it can't serve yet; None where it can."""
         states = {name: backend.not_ready() for name, backend in self.backends.items()}
         return {**states, "ledger": self.ledger.not_ready()}
+
+    def degraded(self) -> dict[str, str | None]:
+        """By part, what is wrong while requests go on; None where nothing is."""
+        return {"ledger": self.ledger.degraded()}
 
     def estimate_costs(self, request: ChatRequest) -> list[tuple[str, Decimal | None]]:
         """What each deployment would charge, from estimated tokens; None where unknown."""
@@ -118,6 +122,8 @@ def compose(
         flush_interval_s=settings.ledger.flush_interval_s,
         durable=settings.ledger.durable,
         retention_days=settings.ledger.retention_days,
+        spool_dir=environment.spool_dir(settings),
+        spool_mb=settings.ledger.spool_mb,
     )
     estimates = Estimates(deployments, settings.routing.reserved_output_tokens)
     router = _router(settings, deployments, backends, estimates)

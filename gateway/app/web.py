@@ -60,7 +60,7 @@ def create_app(gateway: Gateway) -> ASGIApp:
     app.include_router(route_routes(gateway.router, gateway.estimate_costs, body_limit))
     app.include_router(feedback_routes(gateway.feedback, body_limit))
     app.include_router(costs_routes(LedgerReader(gateway.settings.ledger.url)))
-    app.include_router(health_routes(gateway.not_ready))
+    app.include_router(health_routes(gateway.not_ready, gateway.degraded))
     app.add_exception_handler(GatewayError, _gateway_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
