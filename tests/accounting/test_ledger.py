@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 
+import psycopg
 import pytest
 import sqlalchemy as sa
 
@@ -367,6 +368,61 @@ def test_a_postgresql_session_that_is_cut_loses_nothing(ledger_url: str) -> None
         killer.dispose()
         ledger.put(entry(request_id="after"))
         eventually(lambda: sorted(stored(ledger_url)) == ["after", "before"])
+
+
+@pytest.mark.parametrize("new_ledger_url", ["postgresql"], indirect=True, scope="session")
+def test_rows_wait_on_disk_while_postgresql_is_away(
+    ledger_url: str, postgres_socket_dir: Path, tmp_path: Path
+) -> None:
+    socket = postgres_socket_dir / ".s.PGSQL.5432"
+    with running(ledger_url, flush_interval_s=0.01, spool_dir=tmp_path) as ledger:
+        eventually(lambda: ledger.not_ready() is None)
+        socket.rename(socket.with_suffix(".away"))
+        try:
+            _cut_sessions(socket.with_suffix(".away"))
+            for i in range(600):
+                ledger.put(entry(request_id=f"r{i:03}"))
+            eventually(lambda: ledger.spooled_rows == 600)
+            eventually(lambda: "can't be written" in str(ledger.degraded()))
+            assert ledger.not_ready() is None
+        finally:
+            socket.with_suffix(".away").rename(socket)
+        eventually(lambda: ledger.written == 600)
+    assert sorted(stored(ledger_url)) == [f"r{i:03}" for i in range(600)]
+    assert list(tmp_path.iterdir()) == []
+
+
+def _cut_sessions(socket: Path) -> None:
+    """End all sessions of a server that listens where no client looks."""
+    shown = socket.parent / "elsewhere"
+    shown.mkdir(exist_ok=True)
+    path = shown / ".s.PGSQL.5432"
+    path.symlink_to(socket)
+    with psycopg.connect(f"host={shown} user=gateway dbname=postgres") as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    path.unlink()
+
+
+@pytest.mark.parametrize("new_ledger_url", ["postgresql"], indirect=True, scope="session")
+def test_rows_wait_on_disk_while_postgresql_hangs(ledger_url: str, tmp_path: Path) -> None:
+    with running(ledger_url, flush_interval_s=0.01, spool_dir=tmp_path) as ledger:
+        eventually(lambda: ledger.not_ready() is None)
+        other = sa.create_engine(ledger_url.replace("postgresql:", "postgresql+psycopg:"))
+        with other.begin() as connection:
+            connection.exec_driver_sql("LOCK TABLE ledger IN ACCESS EXCLUSIVE MODE")
+            ledger.put(entry(request_id="first"))
+            eventually(lambda: ledger.spooled_rows == 1)
+            ledger.put(entry(request_id="second"))
+            eventually(lambda: ledger.spooled_rows == 2)
+            assert "doesn't answer" in str(ledger.degraded())
+        other.dispose()
+        # The held-up statement writes the first row too, which is then left out of the spool's.
+        eventually(lambda: sorted(stored(ledger_url)) == ["first", "second"])
+        eventually(lambda: ledger.degraded() is None)
+    assert [row["calls"] for row in LedgerReader(ledger_url).summary("day")] == [2]
 
 
 def test_a_row_that_no_database_takes_is_lost_alone(ledger_url: str) -> None:
