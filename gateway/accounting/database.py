@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +15,16 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 
 #: How long a writer waits for another process's transaction, in seconds.
 BUSY_TIMEOUT_S = 5.0
+
+#: When PostgreSQL counts as away, in libpq's words: a connection whose other end has vanished would
+#: otherwise hold its thread for hours. Seconds, the last one milliseconds.
+_PATIENCE = {
+    "connect_timeout": "5",
+    "keepalives_idle": "5",
+    "keepalives_interval": "5",
+    "keepalives_count": "2",
+    "tcp_user_timeout": "15000",
+}
 
 
 class UtcTimestamp(TypeDecorator[datetime]):
@@ -191,6 +202,23 @@ def open_for_reading(url: str) -> Engine | None:
     )
 
 
+def spool_folder(url: str, parent: Path | None) -> Path | None:
+    """Where rows of this database wait on disk: in `parent`, else beside the SQLite file, if any.
+
+    Under a `parent` each database has a folder of its own.
+    """
+    target = make_url(url)
+    is_sqlite = target.get_backend_name() == "sqlite"
+    if is_sqlite and target.database in _NO_FILE:
+        return None
+    if parent is None:
+        return Path(f"{target.database}.spool") if is_sqlite else None
+    shown = (
+        str(Path(str(target.database)).absolute()) if is_sqlite else str(target.set(password=None))
+    )
+    return parent / hashlib.sha256(shown.encode()).hexdigest()[:16]
+
+
 def driver_reason(error: Exception) -> str:
     """The driver's own words, on one line: SQLAlchemy's would show the statement too."""
     lines = str(getattr(error, "orig", None) or error).splitlines()
@@ -202,14 +230,17 @@ def _target(url: str) -> URL:
     if target.get_backend_name() == "postgresql":
         asked = target.normalized_query.get("options", ())
         added = {
-            "connect_timeout": target.query.get("connect_timeout", "5"),
+            **{name: target.query.get(name, value) for name, value in _PATIENCE.items()},
             "options": " ".join((*asked, "-c timezone=utc")),
         }
         target = target.set(drivername="postgresql+psycopg").update_query_dict(added)
     return target
 
 
+_NO_FILE = {None, "", ":memory:"}
+
+
 def _path(target: URL) -> Path:
-    if target.database in {None, "", ":memory:"}:
+    if target.database in _NO_FILE:
         raise ValueError("the ledger needs a file, for example sqlite:///gateway.db")
     return Path(str(target.database))

@@ -15,6 +15,9 @@ COLUMNS = tuple(
     "cost_usd" if column.name == "cost_pico" else str(column.name) for column in ledger.columns
 )
 
+#: A row of nothing, under which one that an older version has spooled is whole.
+EMPTY_ROW: dict[str, Any] = dict.fromkeys((*map(str, ledger.columns.keys()), "messages"))
+
 #: The most UTF-8 bytes kept of each text: together with the numbers a row stays under 1 KB.
 _TEXT_BYTES = {
     "request_id": 48,
@@ -36,6 +39,7 @@ _TEXT_BYTES = {
     "policy": 32,
     "shadow_version": 20,
 }
+_TEXT_LIMITS = tuple(_TEXT_BYTES.items())
 _TAGS_BYTES = 160
 
 #: What a 32-bit column holds; a larger count can only be an upstream's mistake.
@@ -43,13 +47,16 @@ _MAX_COUNT = 2**31 - 1
 
 
 def row_of(entry: LedgerEntry) -> dict[str, Any]:
-    """The row of an entry: texts cut to size, costs in pico-USD, tags as JSON text."""
+    """The row of an entry: texts cut to size, costs in pico-USD, tags as JSON text, `ts` with Z.
+
+    `messages` stands beside the columns, for a table of its own. Every value is one that JSON has.
+    """
     usage, cost = entry.usage, entry.cost
     prompt_tokens = None if usage is None else _count(usage.prompt_tokens)
     row: dict[str, Any] = {
         "request_id": entry.request_id,
         "attempt": entry.attempt,
-        "ts": entry.ts,
+        "ts": iso_z(entry.ts),
         "key_id": entry.key_id,
         "session": entry.session,
         "endpoint": entry.endpoint,
@@ -86,10 +93,14 @@ def row_of(entry: LedgerEntry) -> dict[str, Any]:
         "confidence": entry.confidence,
         "shadow_version": entry.shadow_version,
         "shadow_score": entry.shadow_score,
+        "messages": entry.messages,
     }
-    for name, limit in _TEXT_BYTES.items():
-        if row[name] is not None:
-            row[name] = _text(row[name], limit)
+    for name, limit in _TEXT_LIMITS:
+        value = row[name]
+        # Most texts fit as they are, and this runs for every column of every row.
+        if value is None or (len(value) <= limit and value.isascii() and "\0" not in value):
+            continue
+        row[name] = _text(value, limit)
     return row
 
 
@@ -127,8 +138,6 @@ def _tags_text(tags: Mapping[str, str]) -> str:
 
 def _text(value: str, limit: int) -> str:
     """A text that any database takes: no NUL, no lone surrogate, at most `limit` UTF-8 bytes."""
-    if len(value) * 4 <= limit and value.isascii() and "\0" not in value:
-        return value
     whole = value[:limit].replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace")
     return whole[:limit].decode("utf-8", "ignore")
 

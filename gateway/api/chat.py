@@ -53,6 +53,8 @@ class ChatCompletions:
         exchange.entry = reply.entry
         async with aclosing(reply.rest):
             if isinstance(reply.first, Answer) and not request.stream:
+                async for _ in reply.rest:  # to its end: the entry is recorded before the answer
+                    pass
                 await send_answer(send, reply.first, reply.entry)
             else:
                 await send_stream(send, request, reply)

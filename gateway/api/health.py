@@ -11,10 +11,12 @@ from gateway import __version__
 Probe = Callable[[], Mapping[str, str | None]]
 
 
-def health_routes(components: Probe, notes: Callable[[], Mapping[str, str]]) -> APIRouter:
-    """`components` gives, by name, why each part isn't ready, None where it is.
+def health_routes(
+    not_ready: Probe, degraded: Probe, notes: Callable[[], Mapping[str, str]]
+) -> APIRouter:
+    """`not_ready` and `degraded` give, by part, what is wrong or None.
 
-    `notes` are what somebody should see to, though every part can answer.
+    What is degraded answers all the same. `notes` are what somebody should see to.
     """
     router = APIRouter(tags=["health"])
 
@@ -26,11 +28,17 @@ def health_routes(components: Probe, notes: Callable[[], Mapping[str, str]]) -> 
     @router.get("/readyz")
     async def readyz(response: Response) -> dict[str, object]:
         """Whether every part can answer: 200, else 503 with what is missing."""
-        states = components()
-        ready = not any(states.values())
-        response.status_code = 200 if ready else 503
+        states = not_ready()
         checks = {name: reason or "ready" for name, reason in states.items()}
-        status: dict[str, object] = {"status": "ready" if ready else "not ready", "checks": checks}
-        return {**status, "notes": noted} if (noted := notes()) else status
+        if any(states.values()):
+            response.status_code = 503
+            return {"status": "not ready", "checks": checks}
+        lame = {name: f"degraded: {reason}" for name, reason in degraded().items() if reason}
+        noted = notes()
+        return {
+            "status": "degraded" if lame else "ready",
+            "checks": {**checks, **lame},
+            **({"notes": noted} if noted else {}),
+        }
 
     return router

@@ -35,7 +35,6 @@ from gateway.settings import (
     AffinitySettings,
     DeploymentSettings,
     Environment,
-    LedgerSettings,
     Settings,
 )
 
@@ -112,6 +111,10 @@ class Gateway:
         states = {name: backend.not_ready() for name, backend in self.backends.items()}
         return {**states, "ledger": self.ledger.not_ready()}
 
+    def degraded(self) -> dict[str, str | None]:
+        """By part, what is wrong while requests go on; None where nothing is."""
+        return {"ledger": self.ledger.degraded()}
+
     def estimate_costs(self, request: ChatRequest) -> list[tuple[str, Decimal | None]]:
         """What each deployment would charge, from estimated tokens; None where unknown."""
         return [(one.name, self.estimates.usd(request, one)) for one in self.deployments]
@@ -164,7 +167,7 @@ def compose(
     )
     router = _router(settings, deployments, backends, estimates, sessions, previous)
     if previous is None:
-        ledger = _ledger(settings.ledger)
+        ledger = _ledger(settings, environment)
         sink = Observed(ledger, [estimates.observe, watcher(router)])
         feedback = FeedbackBook(settings.ledger.url)
     else:
@@ -194,13 +197,16 @@ def compose(
     )
 
 
-def _ledger(settings: LedgerSettings) -> Ledger:
+def _ledger(settings: Settings, environment: Environment) -> Ledger:
+    ledger = settings.ledger
     return Ledger(
-        settings.url,
-        queue_size=settings.queue_size,
-        flush_interval_s=settings.flush_interval_s,
-        durable=settings.durable,
-        retention_days=settings.retention_days,
+        ledger.url,
+        queue_size=ledger.queue_size,
+        flush_interval_s=ledger.flush_interval_s,
+        durable=ledger.durable,
+        retention_days=ledger.retention_days,
+        spool_dir=environment.spool_dir(settings),
+        spool_mb=ledger.spool_mb,
     )
 
 

@@ -101,6 +101,10 @@ class LiveGateway:
         """By part, why it can't serve yet; None where it can."""
         return self.gateway.not_ready()
 
+    def degraded(self) -> dict[str, str | None]:
+        """By part, what is wrong with it though it serves; None where nothing is."""
+        return self.gateway.degraded()
+
     def notes(self) -> dict[str, str]:
         """What somebody should see to, though the gateway serves."""
         return {} if self.refusal is None else {"configuration": self.refusal}

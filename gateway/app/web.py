@@ -63,7 +63,7 @@ def create_app(live: LiveGateway) -> ASGIApp:
     app.include_router(route_routes(live, live.estimate_costs, body_limit))
     app.include_router(feedback_routes(gateway.feedback, body_limit))
     app.include_router(costs_routes(LedgerReader(gateway.settings.ledger.url)))
-    app.include_router(health_routes(live.not_ready, live.notes))
+    app.include_router(health_routes(live.not_ready, live.degraded, live.notes))
     app.add_exception_handler(GatewayError, _gateway_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)

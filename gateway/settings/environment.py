@@ -37,3 +37,11 @@ class Environment:
         if settings.models.dir is not None:
             return settings.models.dir.expanduser()
         return platformdirs.user_cache_path("slm-gateway") / "models"
+
+    def spool_dir(self, settings: Settings) -> Path | None:
+        """Where ledger rows wait for the database; None means beside the SQLite file."""
+        if settings.ledger.spool_dir is not None:
+            return settings.ledger.spool_dir.expanduser()
+        if settings.ledger.url.startswith("sqlite"):
+            return None
+        return platformdirs.user_state_path("slm-gateway") / "spool"

@@ -212,6 +212,8 @@ class LedgerSettings(_Section):
     retention_days: int | None = Field(90, ge=1)
     queue_size: int = Field(10_000, ge=1)
     flush_interval_s: Positive = 0.5
+    spool_mb: int = Field(256, ge=1)
+    spool_dir: Path | None = None
 
 
 class ModelsSettings(_Section):

@@ -75,7 +75,7 @@ class Application:
 async def serving(limits: Limits = LIMITS) -> AsyncIterator[tuple[Application, int]]:
     application = Application()
     config = uvicorn.Config(
-        application,  # type: ignore[arg-type]
+        application,
         port=0,
         http=functools.partial(Protocol, limits=limits),  # type: ignore[arg-type]
         lifespan="off",
