@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+PEERS  := .bench-venv
 
-.PHONY: setup serve test check format lock clean help
+.PHONY: setup serve test check format lock bench soak clean help
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -38,5 +39,17 @@ format: setup  ## Rewrite the code in the house format
 lock: setup  ## Write the installed versions to constraints.txt
 	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > constraints.txt
 
-clean:  ## Remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info
+bench: setup $(PEERS)/.installed  ## Measure beside nginx, LiteLLM and a bare proxy; write benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks.bench
+	$(BIN)/python -m benchmarks.bench --workers-scaling
+
+$(PEERS)/.installed: benchmarks/peers.txt
+	$(PYTHON) -m venv $(PEERS)
+	$(PEERS)/bin/python -m pip install --requirement benchmarks/peers.txt
+	@touch $@
+
+soak: setup  ## Ten minutes of mixed traffic: does memory stay flat, is every call accounted for?
+	$(BIN)/python -m benchmarks.soak --minutes 10
+
+clean:  ## Remove the virtual environments and caches
+	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info
