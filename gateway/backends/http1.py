@@ -12,6 +12,7 @@ import ssl
 import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import httptools
@@ -223,6 +224,9 @@ class Connection(asyncio.Protocol):
         self.status, self._headed = status, True
         if status >= 300:
             self._whole, self._limit = True, min(self._limit, MAX_REFUSAL_BYTES)
+        length = self.headers.get("content-length", "")
+        if status < 300 and self._whole and length.isdecimal() and int(length) > self._limit:
+            self._too_large()
         encoding = self.headers.get("content-encoding")
         self._decoder = None if encoding is None else _decoder_of(encoding)
 
@@ -231,13 +235,11 @@ class Connection(asyncio.Protocol):
         if self._decoder is not None:
             body = self._decoder.decompress(body, self._limit + 1)
             if self._decoder.unconsumed_tail:
-                self._failure = TooLarge(f"its answer is larger than {self._limit} bytes")
-                raise self._failure
+                self._too_large()
         self._size += len(body)
         if self._whole and self._size > self._limit:
             if self.status < 300:
-                self._failure = TooLarge(f"its answer is larger than {self._limit} bytes")
-                raise self._failure
+                self._too_large()
             self.complete, self.reusable = True, False
             return
         self._parts.append(body)
@@ -249,6 +251,10 @@ class Connection(asyncio.Protocol):
             return
         self.complete = True
         self.reusable = self._parser.should_keep_alive()
+
+    def _too_large(self) -> NoReturn:
+        self._failure = TooLarge(f"its answer is larger than {self._limit} bytes")
+        raise self._failure
 
     # Waiting
 

@@ -42,7 +42,7 @@ from gateway.core.errors import (
 from gateway.core.request import Caller, ChatRequest
 from gateway.core.usage import Usage
 
-MAX_RESPONSE_BYTES = 64 * 1024 * 1024
+MAX_RESPONSE_BYTES = 32 * 1024 * 1024
 _TIMEOUTS = Timeouts()
 
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]+)"')
