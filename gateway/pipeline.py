@@ -3,8 +3,8 @@
     parse (api) → decide (routing) → call (backends) → account (accounting) → respond (api)
 
 Until the first item has come from a backend, a failure is retried there or falls back to the next
-deployment, and what a cascade gives up is escalated. Every attempt leaves one ledger entry,
-whatever its end.
+deployment, what a cascade gives up is escalated, and what takes unusually long may be hedged.
+Every attempt that reaches a backend leaves one ledger entry, whatever its end.
 """
 
 from __future__ import annotations
@@ -16,26 +16,29 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from typing import Protocol
 
 import orjson
 
-from gateway.core.answer import Answer, Item
+from gateway.accounting.meter import Meter, PriceCall
+from gateway.core.answer import Item
 from gateway.core.decision import RouteDecision
-from gateway.core.deployment import Deployment
-from gateway.core.entry import LedgerEntry, Outcome
+from gateway.core.entry import LedgerEntry
 from gateway.core.errors import (
     BackendError,
+    DeadlinePassed,
     GatewayError,
     LowConfidence,
-    StreamInterrupted,
+    NotCalled,
     reason_of,
 )
 from gateway.core.interfaces import Backend, Sink
-from gateway.core.price import Cost, Price
 from gateway.core.request import Caller, ChatRequest
-from gateway.core.usage import Usage, estimate_tokens
 from gateway.resilience.attempts import Attempt, AttemptPlan
+from gateway.resilience.health import DeploymentHealth
+from gateway.resilience.hedging import Hedging
+from gateway.resilience.race import Race
 
 #: UTF-8 bytes of a conversation that is kept; a longer one waits in memory for too little use.
 LONGEST_CONVERSATION = 64_000
@@ -61,6 +64,33 @@ class Reply:
     rest: AsyncGenerator[Item, None]
 
 
+@dataclass(slots=True)
+class _Work:
+    """One request on its way: what was decided, and what its attempts have cost so far."""
+
+    request: ChatRequest
+    caller: Caller
+    decision: RouteDecision
+    plan: AttemptPlan
+    overhead_ms: float
+    earlier_usd: Decimal = Decimal(0)
+    answering: LedgerEntry | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Call:
+    """One attempt that has been started: its entry, and its items as they come."""
+
+    attempt: Attempt
+    entry: LedgerEntry
+    items: AsyncGenerator[Item, None]
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether it has reached a backend and ended."""
+        return self.entry.status != 0
+
+
 class Pipeline:
     """Answers requests through a router, the backends and a sink for ledger entries."""
 
@@ -69,22 +99,29 @@ class Pipeline:
         *,
         router: Decider,
         backends: Mapping[str, Backend],
-        price_call: Callable[[Usage, Price | None], Cost],
+        health: Mapping[str, DeploymentHealth],
+        price_call: PriceCall,
         sink: Sink,
         retries: Mapping[str, int],
+        deadline_s: float = 120.0,
+        hedging: Hedging | None = None,
         wait_written: Callable[[], Awaitable[None]] | None = None,
         keep_messages: bool = False,
     ) -> None:
-        """`backends` and `retries` are keyed by deployment name.
+        """`backends`, `health` and `retries` are keyed by deployment name.
 
-        With `wait_written` an answer ends only once its entry is on disk. With `keep_messages` the
-        first entry of a routed request carries its messages.
+        `deadline_s` is the time within which an answer has to begin. With `wait_written` an answer
+        ends only once its entry is on disk. With `keep_messages` the first entry of a routed
+        request carries its messages.
         """
         self._router = router
         self._backends = backends
+        self._health = health
         self._price_call = price_call
         self._sink = sink
         self._retries = retries
+        self._deadline_s = deadline_s
+        self._hedging = hedging
         self._wait_written = wait_written
         self._keep_messages = keep_messages
         #: Requests that have begun and not ended: what they may call has to stay open.
@@ -96,155 +133,134 @@ class Pipeline:
         Raises a GatewayError when no deployment could begin an answer.
         """
         self.in_flight += 1
-        is_answered = False
+        reply: Reply | None = None
         try:
             decision = self._router.decide(request, caller)
             overhead_ms = (time.perf_counter() - request.received_s) * 1e3
-            plan = AttemptPlan(decision, self._retries)
-            attempt: Attempt | None = plan.first()
-            earlier_usd = Decimal(0)
-            while attempt is not None:
-                if attempt.wait_s:
-                    await asyncio.sleep(attempt.wait_s)
-                entry = _new_entry(request, caller, decision, attempt, overhead_ms)
-                entry.earlier_usd = earlier_usd
-                if self._keep_messages and attempt.number == 1 and decision.score is not None:
-                    entry.messages = _messages_text(request)
-                items = self._call(request, caller, attempt, entry)
-                try:
-                    first = await anext(items)
-                    is_answered = True
-                    return Reply(decision, entry, first, items)
-                except BackendError as error:
-                    failure = error
-                    failure.exhausted = attempt.number > 1
-                    earlier_usd += entry.cost.usd or 0
-                attempt = plan.after(failure)
-            raise failure
+            plan = AttemptPlan(decision, self._retries, request.received_s + self._deadline_s)
+            reply = await self._answered(_Work(request, caller, decision, plan, overhead_ms))
+            return reply
         finally:
-            if not is_answered:
+            if reply is None:
                 self.in_flight -= 1
 
-    async def _call(
-        self, request: ChatRequest, caller: Caller, attempt: Attempt, entry: LedgerEntry
+    async def _answered(self, work: _Work) -> Reply:
+        """Attempt after attempt, as the plan says."""
+        attempt: Attempt | None = work.plan.first()
+        failure: BackendError | None = None
+        while attempt is not None:
+            if attempt.wait_s:
+                await asyncio.sleep(attempt.wait_s)
+            call = self._begin(work, attempt)
+            try:
+                if self._hedging is None or attempt.cascade is not None:
+                    first = await self._first_item(call, work.plan)
+                else:
+                    call, first = await self._hedged(work, call, self._hedging)
+            except BackendError as error:
+                # What a deployment that was called has said tells more than that others rest.
+                failure = error if failure is None or not isinstance(error, NotCalled) else failure
+                failure.exhausted = attempt.number > 1
+                work.earlier_usd += call.entry.cost.usd or 0
+                attempt = work.plan.after(error, is_recorded=call.is_recorded)
+            else:
+                work.answering = call.entry
+                call.entry.earlier_usd = work.earlier_usd
+                return Reply(work.decision, call.entry, first, call.items)
+        assert failure is not None  # noqa: S101 (no plan ends without one)
+        raise failure
+
+    def _begin(self, work: _Work, attempt: Attempt) -> _Call:
+        entry = _new_entry(work, attempt)
+        if self._keep_messages and attempt.number == 1 and work.decision.score is not None:
+            entry.messages = _messages_text(work.request)
+        return _Call(attempt, entry, self._items(work, attempt, entry))
+
+    async def _first_item(self, call: _Call, plan: AttemptPlan) -> Item:
+        """The first item, if it comes before the deadline. Raises what ended the attempt."""
+        left_s = plan.deadline_s - time.perf_counter()
+        if left_s > self._health[call.attempt.deployment.name].longest_wait_s:
+            return await anext(call.items)
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 (this is a coroutine)
+        late = DeadlinePassed("The answer didn't begin within the time for it.")
+        timer = asyncio.get_running_loop().call_later(max(0.0, left_s), task.cancel, late)
+        try:
+            return await anext(call.items)
+        except asyncio.CancelledError as cancelled:
+            if reason_of(cancelled) is late and task.uncancel() == 0:
+                raise late from None
+            raise
+        finally:
+            timer.cancel()
+
+    async def _hedged(self, work: _Work, call: _Call, hedging: Hedging) -> tuple[_Call, Item]:
+        """The first item of this attempt, or of a second one that is begun if it takes long."""
+        wait_s = hedging.wait_s(self._health[call.attempt.deployment.name])
+        if wait_s is None:
+            return call, await self._first_item(call, work.plan)
+        async with Race[_Call, Item]() as race:
+            race.enter(call, self._first_item(call, work.plan))
+            if not await race.is_over(wait_s) and hedging.allows():
+                second = self._begin(work, work.plan.hedge(call.attempt))
+                race.enter(second, self._first_item(second, work.plan))
+            winner, first = await race.winner()
+        for loser in race.others(winner):
+            await loser.items.aclose()
+            work.earlier_usd += loser.entry.cost.usd or 0
+        return winner, first
+
+    async def _items(
+        self, work: _Work, attempt: Attempt, entry: LedgerEntry
     ) -> AsyncGenerator[Item, None]:
         """One attempt: pass the items on, and record the entry exactly once, however it ends."""
         deployment = attempt.deployment
-        meter = _Meter(request, deployment, entry, self._price_call)
+        health = self._health[deployment.name]
+        await health.enter()
+        meter = Meter(work.request, deployment, entry, self._price_call)
         backend = self._backends[deployment.name]
-        answering = backend.call(request, deployment, caller, cascade=attempt.cascade)
+        answering = backend.call(work.request, deployment, work.caller, cascade=attempt.cascade)
+        verdict: Callable[[], None] = health.breaker.gave_up
         try:
             async with aclosing(answering) as items:
                 async for item in items:
+                    if entry.ttft_ms is None:
+                        verdict = health.breaker.succeeded
                     meter.observe(item)
                     yield item
                 meter.end("ok", 200)
         except LowConfidence as error:
+            verdict = health.breaker.succeeded
             meter.give_up(error)
             raise
         except GatewayError as error:
-            meter.end(*_outcome_of(error))
+            if isinstance(error, BackendError):
+                verdict = partial(health.breaker.failed, error)
+            meter.fail(error)
             raise
         except asyncio.CancelledError as cancelled:
-            if reason_of(cancelled) is not None:
+            reason = reason_of(cancelled)
+            if isinstance(reason, DeadlinePassed):
+                meter.end("timeout", 504)
+            elif reason is not None:
                 meter.end("interrupted", 503 if entry.ttft_ms is None else 200)
             raise
         finally:
             # No await here: this also runs in a task that is being cancelled.
+            verdict()
+            health.leave()
             meter.settle()
             self._sink.put(entry)
-            if entry.ttft_ms is not None:  # it was the attempt that answers
+            if entry.ttft_ms is not None:
+                health.first_item_after(entry.ttft_ms / 1e3)
+            if work.answering is entry:
                 self.in_flight -= 1
         if self._wait_written is not None:
             await self._wait_written()
 
 
-class _Meter:
-    """Fills one ledger entry with what an attempt used, took and cost."""
-
-    def __init__(
-        self,
-        request: ChatRequest,
-        deployment: Deployment,
-        entry: LedgerEntry,
-        price_call: Callable[[Usage, Price | None], Cost],
-    ) -> None:
-        self._request = request
-        self._deployment = deployment
-        self._entry = entry
-        self._price_call = price_call
-        self._started_s = time.perf_counter()
-        self._events = 0
-        self._ended = False
-
-    def observe(self, item: Item) -> None:
-        """Note one item: the first sets the time to first token, the last usage wins."""
-        entry = self._entry
-        if entry.ttft_ms is None:
-            entry.ttft_ms = self._elapsed_ms()
-        if item.model_served is not None:
-            entry.model_served = item.model_served
-        if item.confidence is not None:
-            entry.confidence = item.confidence
-        if isinstance(item, Answer):
-            self._charge(item.usage or self._estimate(item))
-            self.end("ok", 200)
-            return
-        self._events += item.events
-        if item.usage is not None:
-            self._charge(item.usage)
-
-    def give_up(self, error: LowConfidence) -> None:
-        """Note that the attempt was ended for its low confidence; what it used is still billed."""
-        self._entry.confidence = error.confidence
-        self._charge(error.usage)
-        self.end("cancelled", 200)
-
-    def end(self, outcome: Outcome, status: int) -> None:
-        """Note how the attempt ended."""
-        self._entry.outcome = outcome
-        self._entry.status = status
-        self._ended = True
-
-    def settle(self) -> None:
-        """Close the books: the time that it took, and usage where nobody reported any."""
-        entry = self._entry
-        entry.latency_ms = self._elapsed_ms()
-        if not self._ended:
-            entry.status = 499  # as nginx logs a client that closed the request
-        began = entry.ttft_ms is not None or entry.outcome == "cancelled"
-        if entry.usage is None and began:
-            self._charge(self._estimate(None))
-
-    def _charge(self, usage: Usage) -> None:
-        self._entry.usage = usage
-        self._entry.cost = self._price_call(usage, self._deployment.price)
-
-    def _estimate(self, answer: Answer | None) -> Usage:
-        """Usage of a call that nobody counted: bytes of text, or one token a streamed event."""
-        completion_tokens = self._events
-        if answer is not None:
-            choices = answer.payload.get("choices")
-            messages = [c.get("message") for c in choices or () if isinstance(c, Mapping)]
-            completion_tokens = estimate_tokens(m for m in messages if isinstance(m, Mapping))
-        return Usage(
-            prompt_tokens=estimate_tokens(self._request.messages),
-            completion_tokens=completion_tokens,
-            source="estimated",
-            compute_s=self._elapsed_ms() / 1e3,
-        )
-
-    def _elapsed_ms(self) -> float:
-        return (time.perf_counter() - self._started_s) * 1e3
-
-
-def _new_entry(
-    request: ChatRequest,
-    caller: Caller,
-    decision: RouteDecision,
-    attempt: Attempt,
-    overhead_ms: float,
-) -> LedgerEntry:
+def _new_entry(work: _Work, attempt: Attempt) -> LedgerEntry:
+    request, caller, decision = work.request, work.caller, work.decision
     deployment = attempt.deployment
     return LedgerEntry(
         request_id=caller.request_id,
@@ -266,7 +282,7 @@ def _new_entry(
         propensity=decision.propensity,
         shadow_version=decision.shadow_version,
         shadow_score=decision.shadow_score,
-        overhead_ms=overhead_ms,
+        overhead_ms=work.overhead_ms,
         tags=caller.tags,
     )
 
@@ -278,13 +294,3 @@ def _messages_text(request: ChatRequest) -> str | None:
     except (orjson.JSONEncodeError, RecursionError):
         return None
     return text.decode() if len(text) <= LONGEST_CONVERSATION else None
-
-
-def _outcome_of(error: GatewayError) -> tuple[Outcome, int]:
-    if not isinstance(error, BackendError):
-        return "upstream_error", 400
-    if isinstance(error, StreamInterrupted):
-        return "interrupted", error.status or 200
-    if error.timed_out:
-        return "timeout", error.status or 504
-    return "upstream_error", error.status or 502

@@ -22,6 +22,8 @@ from gateway.core.errors import UpstreamError
 from gateway.core.price import Price
 from gateway.core.request import Caller, ChatRequest
 from gateway.pipeline import Pipeline, Reply
+from gateway.resilience.breaker import BreakerSettings
+from gateway.resilience.health import Capacity, Health
 from gateway.routing.capability import CapabilityFilter
 from gateway.routing.classifier import load_scorer
 from gateway.routing.policy import FixedThreshold, Policy
@@ -82,6 +84,7 @@ def pipeline(
     return Pipeline(
         router=router,
         backends={"small": backend, "large": backend},
+        health=Health().configure(BreakerSettings(), dict.fromkeys(("small", "large"), Capacity())),
         price_call=cost_of,
         sink=entries,
         retries={},

@@ -9,11 +9,13 @@ import orjson
 
 from gateway.core.errors import (
     BackendError,
+    DeadlinePassed,
     EngineUnavailable,
     GatewayError,
     InvalidRequest,
     LedgerUnavailable,
     ModelNotFound,
+    NotCalled,
     RequestNotFound,
     RequestTooLarge,
     ShuttingDown,
@@ -35,6 +37,8 @@ _STATUS: tuple[tuple[type[GatewayError], int], ...] = (
     (InvalidRequest, 400),
     (Unauthorized, 401),
     (UpstreamTimeout, 504),
+    (DeadlinePassed, 504),
+    (NotCalled, 503),
     (EngineUnavailable, 503),
     (LedgerUnavailable, 503),
     (ShuttingDown, 503),

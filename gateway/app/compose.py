@@ -16,6 +16,7 @@ from gateway.app.deployments import deployments_of
 from gateway.app.estimates import Estimates
 from gateway.app.observed import Observed, watcher
 from gateway.app.policies import configured_scorer, following_on, policies_of
+from gateway.app.resilience import balance_of, configured_health, hedging_of
 from gateway.app.restart import same_backend
 from gateway.app.warming import live_policies, warm
 from gateway.backends.http1 import Timeouts
@@ -26,6 +27,8 @@ from gateway.core.errors import LedgerUnavailable
 from gateway.core.interfaces import Backend, TokenCounter
 from gateway.core.request import ChatRequest
 from gateway.pipeline import Pipeline
+from gateway.resilience.balance import Balance
+from gateway.resilience.health import Health
 from gateway.routing.affinity import Affinity, Sessions
 from gateway.routing.capability import CapabilityFilter
 from gateway.routing.language import language_of
@@ -54,6 +57,7 @@ class Gateway:
     estimates: Estimates
     backends: Mapping[str, Backend]
     sessions: Sessions
+    health: Health
     ledger: Ledger
     sink: Observed
     feedback: FeedbackBook
@@ -165,7 +169,10 @@ def compose(
         most=affinity.max_sessions,
         earlier=None if previous is None else previous.sessions,
     )
-    router = _router(settings, deployments, backends, estimates, sessions, previous)
+    health = Health() if previous is None else previous.health
+    states = configured_health(settings, health)
+    balance = balance_of(settings, states)
+    router = _router(settings, deployments, backends, estimates, sessions, balance, previous)
     if previous is None:
         ledger = _ledger(settings, environment)
         sink = Observed(ledger, [estimates.observe, watcher(router)])
@@ -176,11 +183,14 @@ def compose(
     pipeline = Pipeline(
         router=router,
         backends=backends,
+        health=states,
         price_call=cost_of,
         sink=sink,
         wait_written=ledger.wait_written if settings.ledger.durable else None,
         keep_messages=settings.ledger.keep_messages,
         retries={entry.name: entry.retries for entry in settings.deployments},
+        deadline_s=settings.resilience.deadline_s,
+        hedging=hedging_of(settings),
     )
     return Gateway(
         settings=settings,
@@ -190,6 +200,7 @@ def compose(
         estimates=estimates,
         backends=backends,
         sessions=sessions,
+        health=health,
         ledger=ledger,
         sink=sink,
         feedback=feedback,
@@ -253,6 +264,7 @@ def _router(
     backends: Mapping[str, Backend],
     estimates: Estimates,
     sessions: Sessions,
+    balance: Balance,
     previous: Gateway | None,
 ) -> Router:
     routing = settings.routing
@@ -278,6 +290,7 @@ def _router(
         fallback=routing.fallback,
         affinity=_affinity(routing.affinity, sessions, estimates),
         experiment=Experiment(routing.exploration, shadow),
+        balance=balance,
         tier_usd=estimates.tier_usd,
     )
 

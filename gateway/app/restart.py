@@ -11,13 +11,15 @@ from pydantic import BaseModel
 from gateway.settings import ConfigError, DeploymentSettings, Settings
 
 #: Sections and keys that a reload puts into effect; any other waits.
-_AT_ONCE = frozenset({"deployments", "routing", "ledger.keep_messages", "logging.level"})
+_AT_ONCE = frozenset(
+    {"deployments", "routing", "resilience", "ledger.keep_messages", "logging.level"}
+)
 
 #: What routing and accounting know of a deployment; the rest makes its backend.
 _NOT_OF_THE_BACKEND = frozenset(
     {
         *("name", "tier", "aliases", "price", "context_window"),
-        *("capabilities", "languages", "retries"),
+        *("capabilities", "languages", "retries", "weight", "queue_timeout_s"),
     }
 )
 

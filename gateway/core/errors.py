@@ -16,6 +16,10 @@
         ├── UpstreamTimeout       nothing came in time
         ├── StreamInterrupted     the stream ended before its end
         ├── EngineUnavailable     the local engine is not loaded, is full, or died
+        ├── NotCalled             the deployment wasn't called at all
+        │   ├── DeploymentResting it failed too often and is left alone for a while
+        │   ├── Overloaded        it has as many requests as it may
+        │   └── DeadlinePassed    the time for the request is over
         └── LowConfidence         the model wasn't sure of its beginning, and gave the answer up
 
 `code` is the machine word of OpenAI's envelope; `retryable` says whether another attempt may
@@ -177,6 +181,29 @@ class EngineUnavailable(BackendError):
     """The local engine can't take the request now."""
 
     code = "engine_unavailable"
+
+
+class NotCalled(BackendError):
+    """The deployment wasn't called, so there is nothing to account for; another may be."""
+
+
+class DeploymentResting(NotCalled):
+    """The deployment failed too often, and is left alone for a while."""
+
+    code = "deployment_resting"
+
+
+class Overloaded(NotCalled):
+    """The deployment has as many requests as it may, and no more may wait."""
+
+    code = "overloaded"
+
+
+class DeadlinePassed(NotCalled):
+    """The time that a request may take until its answer begins is over."""
+
+    code = "deadline_passed"
+    timed_out = True
 
 
 class LowConfidence(BackendError):

@@ -48,6 +48,16 @@ class TokenCounter(Protocol):
         """Whether the prompt has more than `limit` tokens; bounded work however long it is."""
 
 
+class Balancer(Protocol):
+    """Says which of a tier's deployments come first."""
+
+    def order(self, deployments: Sequence[Deployment], *, advance: bool) -> Sequence[Deployment]:
+        """The order in which to try them; with `advance` the next call gets the next turn."""
+
+    def is_resting(self, deployment: Deployment) -> bool:
+        """Whether it failed too often and is left alone for a while."""
+
+
 class Sink(Protocol):
     """Where ledger entries go."""
 

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gateway.core.cascade import Cascade
 from gateway.core.decision import RouteDecision
 from gateway.core.deployment import Deployment
-from gateway.core.errors import BackendError, LowConfidence
-
-#: Upstream statuses that condemn the deployment's configuration, not the request:
-#: the same deployment will refuse again, another may answer.
-MISCONFIGURED = frozenset({401, 403, 404})
+from gateway.core.errors import (
+    BackendError,
+    DeadlinePassed,
+    LowConfidence,
+    NotCalled,
+    UpstreamTimeout,
+)
+from gateway.resilience.breaker import MISCONFIGURED
 
 FIRST_BACKOFF_S = 0.2
 LONGEST_WAIT_S = 10.0
@@ -37,11 +41,16 @@ class AttemptPlan:
     """Walks through the attempts that one decision allows.
 
     `retries` gives, by deployment name, how often a retryable failure is tried again there. An
-    answer that was given up is escalated; where no other deployment can begin one either, the
-    chosen one answers after all, unwatched.
+    upstream that didn't answer in time may be at work still, and isn't asked twice. An answer that
+    was given up is escalated; where no other deployment can begin one either, the chosen one
+    answers after all, unwatched. No attempt begins at or after `deadline_s`, on the
+    `time.perf_counter` clock.
     """
 
-    def __init__(self, decision: RouteDecision, retries: Mapping[str, int]) -> None:
+    def __init__(
+        self, decision: RouteDecision, retries: Mapping[str, int], deadline_s: float
+    ) -> None:
+        self.deadline_s = deadline_s
         self._decision = decision
         self._deployments = (decision.deployment, *decision.fallbacks)
         self._retries = retries
@@ -54,8 +63,25 @@ class AttemptPlan:
         """The attempt that the decision asked for."""
         return self._attempt(0.0)
 
-    def after(self, error: BackendError) -> Attempt | None:
-        """The attempt to make after `error`, or None when there is no sense in another."""
+    def hedge(self, attempt: Attempt) -> Attempt:
+        """A second attempt beside one that takes long: on the next deployment of its tier.
+
+        It counts as made.
+        """
+        self._number += 1
+        others = self._deployments[self._position + 1 :]
+        tier = attempt.deployment.tier
+        beside = next((one for one in others if one.tier is tier), attempt.deployment)
+        return replace(attempt, number=self._number, deployment=beside, reason="hedged", wait_s=0.0)
+
+    def after(self, error: BackendError, *, is_recorded: bool = True) -> Attempt | None:
+        """The attempt to make after `error`, or None when there is no sense in another.
+
+        An attempt that isn't `is_recorded` has left its number free.
+        """
+        if isinstance(error, DeadlinePassed):
+            return None
+        self._number += is_recorded
         escalation = self._decision.escalation
         if isinstance(error, LowConfidence) and not self._is_escalated and escalation is not None:
             return self._escalate(escalation)
@@ -67,7 +93,6 @@ class AttemptPlan:
             wait_s = 0.0
         else:
             self._failures_here += 1
-        self._number += 1
         return self._attempt(wait_s)
 
     def _attempt(self, wait_s: float) -> Attempt:
@@ -90,13 +115,12 @@ class AttemptPlan:
         self._deployments = (escalation, *others, self._decision.deployment)
         self._is_escalated = True
         self._position = self._failures_here = 0
-        self._number += 1
         return self._attempt(0.0)
 
     def _move_on(self, error: BackendError) -> bool:
         """Take the next deployment; False where there is none, or where it would refuse too."""
         last = len(self._deployments) - 1
-        if self._position == last:
+        if self._position == last or time.perf_counter() >= self.deadline_s:
             return False
         if error.retryable or error.status in MISCONFIGURED:
             self._position += 1
@@ -113,10 +137,12 @@ class AttemptPlan:
         never shorter than the upstream's own Retry-After.
         """
         deployment = self._deployments[self._position]
-        if not error.retryable or self._failures_here >= self._retries.get(deployment.name, 0):
+        if not error.retryable or isinstance(error, NotCalled | UpstreamTimeout):
+            return None
+        if self._failures_here >= self._retries.get(deployment.name, 0):
             return None
         asked = error.retry_after_s or 0.0
-        if asked > LONGEST_WAIT_S:
-            return None
         ceiling = min(LONGEST_WAIT_S, FIRST_BACKOFF_S * 2**self._failures_here)
-        return max(asked, random.uniform(0, ceiling))  # noqa: S311 (jitter, not a secret)
+        wait_s = max(asked, random.uniform(0, ceiling))  # noqa: S311 (jitter, not a secret)
+        is_too_late = time.perf_counter() + wait_s >= self.deadline_s
+        return None if asked > LONGEST_WAIT_S or is_too_late else wait_s

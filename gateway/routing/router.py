@@ -11,6 +11,7 @@ from gateway.core.cascade import Cascade
 from gateway.core.decision import Contribution, Exclusion, Explanation, RouteDecision
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.errors import CapabilityMissing, ContextTooLong, EngineUnavailable
+from gateway.core.interfaces import Balancer
 from gateway.core.names import ServedName
 from gateway.core.request import Caller, ChatRequest
 from gateway.routing.affinity import Affinity, is_continued, session_of
@@ -63,7 +64,7 @@ class _Weighed:
 class Router:
     """Chooses deployments. Synchronous, without I/O, safe to share between requests."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (the parts of a decision)
         self,
         *,
         deployments: Sequence[Deployment],
@@ -75,6 +76,7 @@ class Router:
         fallback: Fallback = "any_tier",
         affinity: Affinity | None = None,
         experiment: Experiment | None = None,
+        balance: Balancer | None = None,
         tier_usd: Callable[[ChatRequest], TierUsd | None] = lambda _: None,
     ) -> None:
         """`tier_usd` estimates what a request costs on the small and on the large tier."""
@@ -86,6 +88,7 @@ class Router:
         self._fallback = fallback
         self._affinity = affinity
         self._experiment = experiment or Experiment()
+        self._balance = balance
         self._tier_usd = tier_usd
 
     @property
@@ -100,7 +103,7 @@ class Router:
         or EngineUnavailable where the only choice can't be called.
         """
         asked = self._names.asked(request.model, caller)
-        decision = self._decided(request, caller, asked, self._experiment)
+        decision = self._decided(request, caller, asked, self._experiment, is_live=True)
         if asked.policy is not None and decision.score is not None:
             forced = _FORCED.get(decision.tier) if _is_foreign(decision) else None
             score = decision.score if forced is None else forced
@@ -111,7 +114,7 @@ class Router:
         """The decision that `decide` makes where chance doesn't, with what led to its score."""
         asked = self._names.asked(request.model, caller)
         quiet = replace(self._experiment, share=0.0)
-        decision = self._decided(request, caller, asked, quiet)
+        decision = self._decided(request, caller, asked, quiet, is_live=False)
         if decision.score is None:
             return Explanation(decision)
         return Explanation(decision, self._scorer.contributions(request.messages))
@@ -126,7 +129,13 @@ class Router:
         return self._names.served()
 
     def _decided(
-        self, request: ChatRequest, caller: Caller, asked: Asked, experiment: Experiment
+        self,
+        request: ChatRequest,
+        caller: Caller,
+        asked: Asked,
+        experiment: Experiment,
+        *,
+        is_live: bool,
     ) -> RouteDecision:
         needs = needs_of(request)
         if asked.pinned is not None:
@@ -139,7 +148,7 @@ class Router:
         excluded = tuple(exclusion for _, exclusion in verdicts if exclusion is not None)
         if not eligible:
             _refuse(request, excluded)
-        return self._scored(request, caller, asked, experiment, eligible, excluded)
+        return self._scored(request, caller, asked, experiment, eligible, excluded, is_live=is_live)
 
     def _scored(
         self,
@@ -149,6 +158,8 @@ class Router:
         experiment: Experiment,
         eligible: Sequence[Deployment],
         excluded: tuple[Exclusion, ...],
+        *,
+        is_live: bool,
     ) -> RouteDecision:
         policy = asked.policy
         assert policy is not None  # noqa: S101 (nothing is pinned here)
@@ -161,9 +172,7 @@ class Router:
         )
         if asked.threshold is None:
             weighed = _explored(weighed, experiment, eligible)
-        in_order = sorted(  # stable: the configuration's order holds
-            eligible, key=lambda one: (one is not weighed.preferred, one.tier is not weighed.tier)
-        )
+        in_order = self._in_order(eligible, weighed, is_live=is_live)
         chosen = in_order[0]
         shadow = experiment.shadow
         cascade, escalation = _cascade(policy, weighed, in_order)
@@ -220,6 +229,22 @@ class Router:
             preferred=last,
             rules=(*weighed.rules, rule),
         )
+
+    def _in_order(
+        self, eligible: Sequence[Deployment], weighed: _Weighed, *, is_live: bool
+    ) -> Sequence[Deployment]:
+        """The wanted tier's deployments, then the other one's; a preferred one first."""
+        own = [one for one in eligible if one.tier is weighed.tier]
+        others = [one for one in eligible if one.tier is not weighed.tier]
+        preferred = weighed.preferred
+        balance = self._balance
+        if balance is not None:
+            if preferred is not None and balance.is_resting(preferred):
+                preferred = None
+            own = [*balance.order(own, advance=is_live and preferred is None)]
+            others = [*balance.order(others, advance=False)]
+        own.sort(key=lambda one: one is not preferred)
+        return [*own, *others]
 
     def _fallbacks(
         self, chosen: Deployment, others: Sequence[Deployment]

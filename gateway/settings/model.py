@@ -80,6 +80,10 @@ class DeploymentSettings(_Section):
     capabilities: tuple[Capability, ...] | None = None
     languages: tuple[Language, ...] | None = None
     retries: int = Field(2, ge=0, le=10)
+    weight: int = Field(1, ge=1, le=1000)
+    max_concurrent: int | None = Field(None, ge=1)
+    max_queue: int | None = Field(None, ge=0)
+    queue_timeout_s: Positive = 10
     # Remote upstreams
     base_url: BaseUrl | None = None
     api_key_env: EnvName | None = None
@@ -93,8 +97,20 @@ class DeploymentSettings(_Section):
     # The local engine
     dtype: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     threads: int | None = Field(None, ge=1)
-    max_concurrent: int = Field(8, ge=1)
-    max_queue: int = Field(64, ge=0)
+
+    @property
+    def most_calls(self) -> int:
+        """Calls at once."""
+        if self.max_concurrent is not None:
+            return self.max_concurrent
+        return 8 if self.backend == "local" else 512
+
+    @property
+    def most_waiting(self) -> int:
+        """Calls that wait for another to end."""
+        if self.max_queue is not None:
+            return self.max_queue
+        return 64 if self.backend == "local" else 512
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -169,6 +185,31 @@ def _shipped_policies() -> dict[str, PolicySettings]:
     }
 
 
+class BreakerSettings(_Section):
+    """When a deployment that fails is left alone, and for how long."""
+
+    failures: int = Field(5, ge=1)
+    cooldown_s: Positive = 5
+    longest_cooldown_s: Positive = 60
+
+
+class HedgingSettings(_Section):
+    """A second attempt beside one whose answer takes unusually long to begin."""
+
+    enabled: bool = False
+    quantile: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    least_wait_s: Positive = 0.5
+    most_share: Annotated[float, Field(gt=0, le=1)] = 0.05
+
+
+class ResilienceSettings(_Section):
+    """What happens when deployments fail, are slow or are full."""
+
+    deadline_s: Positive = 120
+    breaker: BreakerSettings = BreakerSettings()
+    hedging: HedgingSettings = HedgingSettings()
+
+
 class AffinitySettings(_Section):
     """How a conversation keeps to the model that answered it."""
 
@@ -185,6 +226,7 @@ class RoutingSettings(_Section):
     default_policy: str = "balanced"
     policies: dict[Name, PolicySettings] = Field(default_factory=_shipped_policies)
     fallback: Literal["any_tier", "same_tier", "none"] = "any_tier"
+    balance: Literal["in_order", "weighted", "least_busy"] = "in_order"
     model_map: dict[str, str] = Field(default_factory=dict)
     reserved_output_tokens: int = Field(256, ge=1)
     affinity: AffinitySettings = AffinitySettings()
@@ -256,6 +298,7 @@ class Settings(_Section):
     auth: AuthSettings = AuthSettings()
     deployments: tuple[DeploymentSettings, ...] = Field(default_factory=_shipped_deployments)
     routing: RoutingSettings = Field(default_factory=RoutingSettings)
+    resilience: ResilienceSettings = ResilienceSettings()
     ledger: LedgerSettings = LedgerSettings()
     models: ModelsSettings = ModelsSettings()
     logging: LoggingSettings = LoggingSettings()

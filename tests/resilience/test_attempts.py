@@ -1,3 +1,5 @@
+import time
+
 import pytest
 
 from gateway.core.cascade import Cascade
@@ -5,8 +7,11 @@ from gateway.core.decision import RouteDecision
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.errors import (
     BackendError,
+    DeadlinePassed,
+    DeploymentResting,
     EngineUnavailable,
     LowConfidence,
+    Overloaded,
     UpstreamError,
     UpstreamTimeout,
     UpstreamUnavailable,
@@ -21,7 +26,7 @@ SMALL = Deployment("slm", Tier.SMALL, "local", "slm")
 
 def plan(retries: int, *fallbacks: Deployment) -> AttemptPlan:
     decision = RouteDecision(LARGE, "above_threshold", "v1", fallbacks=fallbacks)
-    return AttemptPlan(decision, {"gpt": retries, "claude": retries})
+    return AttemptPlan(decision, {"gpt": retries, "claude": retries}, time.perf_counter() + 60)
 
 
 def names_until_end(attempts: AttemptPlan, error: BackendError) -> list[str]:
@@ -38,7 +43,6 @@ def names_until_end(attempts: AttemptPlan, error: BackendError) -> list[str]:
         UpstreamError("overloaded", status=503),
         UpstreamError("slow down", status=429),
         UpstreamUnavailable("refused"),
-        UpstreamTimeout("late"),
         EngineUnavailable("full"),
     ],
 )
@@ -92,7 +96,7 @@ def watched(*fallbacks: Deployment, retries: int = 0) -> AttemptPlan:
     decision = RouteDecision(
         SMALL, "below_threshold", "v1", fallbacks=fallbacks, cascade=CASCADE, escalation=LARGE
     )
-    return AttemptPlan(decision, {"gpt": retries, "slm": retries})
+    return AttemptPlan(decision, {"gpt": retries, "slm": retries}, time.perf_counter() + 60)
 
 
 def test_what_was_given_up_is_escalated() -> None:
@@ -131,3 +135,52 @@ def test_a_watched_deployment_that_fails_is_retried_watched_and_falls_back_unwat
     assert fallback is not None
     assert (retry.deployment, retry.reason, retry.cascade) == (SMALL, "below_threshold", CASCADE)
     assert (fallback.deployment, fallback.reason, fallback.cascade) == (LARGE, "fallback", None)
+
+
+def test_an_upstream_that_was_too_late_is_not_asked_twice() -> None:
+    assert names_until_end(plan(2, SPARE, SMALL), UpstreamTimeout("late")) == [
+        "gpt",
+        "claude",
+        "slm",
+    ]
+
+
+@pytest.mark.parametrize("error", [DeploymentResting("it rests"), Overloaded("full")])
+def test_a_deployment_that_was_not_called_is_left_and_its_number_is_free(
+    error: BackendError,
+) -> None:
+    attempts = plan(2, SPARE)
+    attempts.first()
+    following = attempts.after(error, is_recorded=False)
+    assert following is not None
+    assert (following.number, following.deployment.name, following.reason) == (
+        1,
+        "claude",
+        "fallback",
+    )
+    assert attempts.after(error, is_recorded=False) is None
+
+
+def test_nothing_begins_after_the_deadline() -> None:
+    decision = RouteDecision(LARGE, "above_threshold", "v1", fallbacks=(SPARE,))
+    over = AttemptPlan(decision, {"gpt": 5}, time.perf_counter())
+    over.first()
+    assert over.after(UpstreamError("busy", status=503)) is None
+    soon = AttemptPlan(decision, {"gpt": 5}, time.perf_counter() + 2)
+    soon.first()
+    asked_to_wait = UpstreamError("busy", status=503, retry_after_s=3)
+    following = soon.after(asked_to_wait)  # that wait would be too long, the next needs none
+    assert following is not None
+    assert following.deployment is SPARE
+    assert plan(5, SPARE).after(DeadlinePassed("over")) is None
+
+
+def test_a_hedge_goes_to_the_next_deployment_of_the_tier_or_to_the_same_one() -> None:
+    attempts = plan(0, SMALL, SPARE)
+    hedge = attempts.hedge(attempts.first())
+    assert (hedge.number, hedge.deployment, hedge.reason) == (2, SPARE, "hedged")
+    alone = plan(0, SMALL)
+    assert alone.hedge(alone.first()).deployment is LARGE
+    following = attempts.after(UpstreamError("down", status=503))
+    assert following is not None
+    assert following.number == 3

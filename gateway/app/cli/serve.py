@@ -72,8 +72,8 @@ def _engines(settings: Settings, environment: Environment) -> dict[str, EnginePr
             models_dir,
             threads=entry.threads,
             dtype=entry.dtype,
-            max_concurrent=entry.max_concurrent,
-            max_queue=entry.max_queue,
+            max_concurrent=entry.most_calls,
+            max_queue=entry.most_waiting,
         )
         for entry in settings.deployments
         if entry.backend == "local"

@@ -20,6 +20,7 @@ from gateway.core.errors import (
     GatewayError,
     InvalidRequest,
     LowConfidence,
+    Overloaded,
     StreamInterrupted,
 )
 
@@ -163,5 +164,5 @@ def _failure(event: Event, *, begun: bool) -> GatewayError:
     if begun:
         return StreamInterrupted(message)
     if code == "queue_full":
-        return EngineUnavailable(message, status=503, retry_after_s=QUEUE_RETRY_AFTER_S)
+        return Overloaded(message, status=503, retry_after_s=QUEUE_RETRY_AFTER_S)
     return EngineUnavailable(message)

@@ -1,0 +1,109 @@
+"""Fills the ledger entry of one attempt at a backend: what it used, took and cost."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from gateway.core.answer import Answer, Item
+from gateway.core.deployment import Deployment
+from gateway.core.entry import LedgerEntry, Outcome
+from gateway.core.errors import BackendError, GatewayError, LowConfidence, StreamInterrupted
+from gateway.core.price import Cost, Price
+from gateway.core.request import ChatRequest
+from gateway.core.usage import Usage, estimate_tokens
+
+PriceCall = Callable[[Usage, Price | None], Cost]
+
+
+class Meter:
+    """Fills one entry; it is complete once `settle` was called."""
+
+    def __init__(
+        self,
+        request: ChatRequest,
+        deployment: Deployment,
+        entry: LedgerEntry,
+        price_call: PriceCall,
+    ) -> None:
+        self._request = request
+        self._deployment = deployment
+        self._entry = entry
+        self._price_call = price_call
+        self._started_s = time.perf_counter()
+        self._events = 0
+        self._ended = False
+
+    def observe(self, item: Item) -> None:
+        """Note one item: the first sets the time to first token, the last usage wins."""
+        entry = self._entry
+        if entry.ttft_ms is None:
+            entry.ttft_ms = self._elapsed_ms()
+        if item.model_served is not None:
+            entry.model_served = item.model_served
+        if item.confidence is not None:
+            entry.confidence = item.confidence
+        if isinstance(item, Answer):
+            self._charge(item.usage or self._estimate(item))
+            self.end("ok", 200)
+            return
+        self._events += item.events
+        if item.usage is not None:
+            self._charge(item.usage)
+
+    def give_up(self, error: LowConfidence) -> None:
+        """Note that the attempt was ended for its low confidence; what it used is still billed."""
+        self._entry.confidence = error.confidence
+        self._charge(error.usage)
+        self.end("cancelled", 200)
+
+    def fail(self, error: GatewayError) -> None:
+        """Note that the attempt failed."""
+        self.end(*_outcome_of(error))
+
+    def end(self, outcome: Outcome, status: int) -> None:
+        """Note how the attempt ended."""
+        self._entry.outcome = outcome
+        self._entry.status = status
+        self._ended = True
+
+    def settle(self) -> None:
+        """Close the books: the time that it took, and usage where nobody reported any."""
+        entry = self._entry
+        entry.latency_ms = self._elapsed_ms()
+        if not self._ended:
+            entry.status = 499  # as nginx logs a client that closed the request
+        began = entry.ttft_ms is not None or entry.outcome == "cancelled"
+        if entry.usage is None and began:
+            self._charge(self._estimate(None))
+
+    def _charge(self, usage: Usage) -> None:
+        self._entry.usage = usage
+        self._entry.cost = self._price_call(usage, self._deployment.price)
+
+    def _estimate(self, answer: Answer | None) -> Usage:
+        """Usage of a call that nobody counted: bytes of text, or one token a streamed event."""
+        completion_tokens = self._events
+        if answer is not None:
+            choices = answer.payload.get("choices")
+            messages = [c.get("message") for c in choices or () if isinstance(c, Mapping)]
+            completion_tokens = estimate_tokens(m for m in messages if isinstance(m, Mapping))
+        return Usage(
+            prompt_tokens=estimate_tokens(self._request.messages),
+            completion_tokens=completion_tokens,
+            source="estimated",
+            compute_s=self._elapsed_ms() / 1e3,
+        )
+
+    def _elapsed_ms(self) -> float:
+        return (time.perf_counter() - self._started_s) * 1e3
+
+
+def _outcome_of(error: GatewayError) -> tuple[Outcome, int]:
+    if not isinstance(error, BackendError):
+        return "upstream_error", 400
+    if isinstance(error, StreamInterrupted):
+        return "interrupted", error.status or 200
+    if error.timed_out:
+        return "timeout", error.status or 504
+    return "upstream_error", error.status or 502

@@ -1,0 +1,104 @@
+"""A circuit breaker: a deployment that fails is left alone for a while, then tried by one request.
+
+Nygard, *Release It!* (2007): closed, open, half-open.
+"""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from gateway.core.errors import BackendError, NotCalled, UpstreamError
+
+BreakerState = Literal["closed", "half_open", "open"]
+
+#: What condemns the deployment's configuration: trying it again soon can't help.
+MISCONFIGURED = frozenset({401, 403, 404})
+#: A probe that never comes back lets another one through after this.
+PROBE_S = 60.0
+_JITTER = 0.2
+
+
+@dataclass(slots=True, frozen=True)
+class BreakerSettings:
+    """Opens after `failures` in a row, for `cooldown_s`, twice as long each time up to the most."""
+
+    failures: int = 5
+    cooldown_s: float = 5.0
+    longest_cooldown_s: float = 60.0
+
+
+class Breaker:
+    """The state of one deployment, as this process has seen it."""
+
+    def __init__(
+        self, settings: BreakerSettings, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.settings = settings
+        self._clock = clock
+        self._failures = 0
+        self._openings = 0
+        self._open_until_s: float | None = None
+        self._probing_until_s = 0.0
+        self.reason = ""
+
+    @property
+    def state(self) -> BreakerState:
+        """Open: nothing is called; half-open: one request may try."""
+        if self._open_until_s is None:
+            return "closed"
+        return "open" if self._clock() < self._open_until_s else "half_open"
+
+    def refused_for_s(self) -> float | None:
+        """Seconds until the deployment may be called again; None where it may be called now."""
+        if self._open_until_s is None:
+            return None
+        now = self._clock()
+        wait_s = max(self._open_until_s, self._probing_until_s) - now
+        return wait_s if wait_s > 0 else None
+
+    def begin(self) -> None:
+        """A call begins: in the half-open state it is the probe, and no other may begin."""
+        if self._open_until_s is not None:
+            self._probing_until_s = self._clock() + PROBE_S
+
+    def succeeded(self) -> None:
+        """A call was answered."""
+        if self._failures or self._open_until_s is not None:
+            self._failures = self._openings = 0
+            self._open_until_s = None
+            self._probing_until_s = 0.0
+
+    def failed(self, error: BackendError) -> None:
+        """A call failed; what is the request's own fault counts as an answer."""
+        if isinstance(error, NotCalled):
+            self.gave_up()
+            return
+        is_broken = error.status is not None and (
+            error.status < 400 or error.status in MISCONFIGURED
+        )
+        if isinstance(error, UpstreamError) and not (error.retryable or is_broken):
+            self.succeeded()
+            return
+        self._failures += 1
+        self.reason = error.message
+        asked_s = error.retry_after_s or 0.0
+        was_probe = self._open_until_s is not None
+        is_asked_to_wait = error.status in {429, 503} and asked_s > self.settings.cooldown_s
+        if was_probe or is_broken or is_asked_to_wait or self._failures >= self.settings.failures:
+            self._open(asked_s)
+
+    def gave_up(self) -> None:
+        """A call ended without a verdict, such as one whose client left."""
+        self._probing_until_s = 0.0
+
+    def _open(self, asked_s: float) -> None:
+        settings = self.settings
+        cooldown_s = min(settings.cooldown_s * 2**self._openings, settings.longest_cooldown_s)
+        cooldown_s *= random.uniform(1, 1 + _JITTER)  # noqa: S311 (jitter, not a secret)
+        self._openings = min(self._openings + 1, 16)
+        self._probing_until_s = 0.0
+        self._open_until_s = self._clock() + max(cooldown_s, asked_s)

@@ -1,0 +1,134 @@
+"""What this process knows of each deployment: whether it works, how busy and how quick it is."""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from gateway.core.errors import DeploymentResting, Overloaded
+from gateway.resilience.admission import Full, Slots
+from gateway.resilience.breaker import Breaker, BreakerSettings, BreakerState
+
+#: A refused client may come again after this; the queue moves faster than that.
+RETRY_BUSY_AFTER_S = 1.0
+#: First items that are remembered, and how many are needed to say what is usual.
+_REMEMBERED, _LEAST_KNOWN = 200, 20
+
+
+@dataclass(slots=True, frozen=True)
+class Capacity:
+    """Calls at once (None: as many as come), calls that wait for one to end, and how long.
+
+    After `first_item_s` the backend itself gives up on an answer that hasn't begun.
+    """
+
+    most: int | None = None
+    most_waiting: int = 0
+    wait_s: float = 10.0
+    first_item_s: float = math.inf
+
+
+class DeploymentHealth:
+    """One deployment's breaker, places, and waits for a first item."""
+
+    def __init__(self, name: str, breaker: BreakerSettings, capacity: Capacity) -> None:
+        self.name = name
+        self.breaker = Breaker(breaker)
+        self.slots = Slots(capacity.most, capacity.most_waiting, capacity.wait_s)
+        #: Seconds until a call has begun to be answered, or has failed, without anybody's doing.
+        self.longest_wait_s = _longest_wait_s(capacity)
+        self._newest: deque[float] = deque(maxlen=_REMEMBERED)
+        self._sorted: list[float] = []
+
+    def settings(self, breaker: BreakerSettings, capacity: Capacity) -> None:
+        """Take on other settings, and keep what is known."""
+        self.breaker.settings = breaker
+        slots = self.slots
+        slots.most, slots.most_waiting = capacity.most, capacity.most_waiting
+        slots.wait_s = capacity.wait_s
+        self.longest_wait_s = _longest_wait_s(capacity)
+
+    async def enter(self) -> None:
+        """Begin a call; end it with `leave`.
+
+        Raises DeploymentResting while the breaker is open, Overloaded where no place gets free.
+        """
+        self._check()
+        if not self.slots.take_now():
+            try:
+                await self.slots.take()
+            except Full:
+                message = f"The deployment {self.name} has as many requests as it may."
+                raise Overloaded(message, status=503, retry_after_s=RETRY_BUSY_AFTER_S) from None
+            try:
+                self._check()
+            except DeploymentResting:
+                self.slots.free()
+                raise
+        self.breaker.begin()
+
+    def leave(self) -> None:
+        """A call has ended."""
+        self.slots.free()
+
+    def first_item_after(self, seconds: float) -> None:
+        """Note how long an answer's first item took."""
+        newest = self._newest
+        if len(newest) == _REMEMBERED:
+            del self._sorted[bisect.bisect_left(self._sorted, newest[0])]
+        newest.append(seconds)
+        bisect.insort(self._sorted, seconds)
+
+    def usual_wait_s(self, quantile: float) -> float | None:
+        """The quantile of the newest waits for a first item; None of too few."""
+        known = self._sorted
+        if len(known) < _LEAST_KNOWN:
+            return None
+        return known[min(len(known) - 1, int(quantile * len(known)))]
+
+    def _check(self) -> None:
+        wait_s = self.breaker.refused_for_s()
+        if wait_s is not None:
+            raise DeploymentResting(
+                f"The deployment {self.name} is not called for a while, since it failed: "
+                f"{self.breaker.reason}",
+                status=503,
+                retry_after_s=wait_s,
+            )
+
+
+def _longest_wait_s(capacity: Capacity) -> float:
+    return capacity.first_item_s + (0 if capacity.most is None else capacity.wait_s)
+
+
+class Health:
+    """The health of every deployment, by name; it outlives a change of the configuration."""
+
+    def __init__(self, known: Iterable[DeploymentHealth] = ()) -> None:
+        self._known = {one.name: one for one in known}
+
+    def configure(
+        self, breaker: BreakerSettings, capacities: Mapping[str, Capacity]
+    ) -> Mapping[str, DeploymentHealth]:
+        """The health of these deployments with these settings; what is known of them is kept."""
+        for name, capacity in capacities.items():
+            if name in self._known:
+                self._known[name].settings(breaker, capacity)
+            else:
+                self._known[name] = DeploymentHealth(name, breaker, capacity)
+        return {name: self._known[name] for name in capacities}
+
+    def breaker_states(self) -> dict[str, BreakerState]:
+        """By deployment: closed, half_open or open."""
+        return {name: one.breaker.state for name, one in self._known.items()}
+
+    def calls(self) -> dict[str, int]:
+        """By deployment: calls in flight."""
+        return {name: one.slots.used for name, one in self._known.items()}
+
+    def queues(self) -> dict[str, int]:
+        """By deployment: calls that wait for a place."""
+        return {name: one.slots.waiting for name, one in self._known.items()}

@@ -1,0 +1,123 @@
+"""The breaker: closed, open, half-open, on a clock of the test's own."""
+
+import pytest
+
+from gateway.core.errors import (
+    BackendError,
+    Overloaded,
+    StreamInterrupted,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
+from gateway.resilience.breaker import PROBE_S, Breaker, BreakerSettings
+
+SETTINGS = BreakerSettings(failures=3, cooldown_s=10, longest_cooldown_s=40)
+DOWN = UpstreamError("down", status=503)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def breaker(clock: Clock) -> Breaker:
+    return Breaker(SETTINGS, clock)
+
+
+def fail(breaker: Breaker, *errors: BackendError) -> None:
+    for error in errors:
+        breaker.begin()
+        breaker.failed(error)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DOWN,
+        UpstreamError("slow down", status=429),
+        UpstreamTimeout("late"),
+        UpstreamUnavailable("gone"),
+        StreamInterrupted("cut"),
+    ],
+)
+def test_failures_in_a_row_open_it(breaker: Breaker, error: BackendError) -> None:
+    fail(breaker, error, error)
+    assert breaker.refused_for_s() is None
+    fail(breaker, error)
+    assert breaker.state == "open"
+    assert 10 <= (breaker.refused_for_s() or 0) <= 12
+    assert breaker.reason == error.message
+
+
+def test_an_answer_between_them_does_not_count_them_together(breaker: Breaker) -> None:
+    fail(breaker, DOWN, DOWN)
+    breaker.succeeded()
+    fail(breaker, DOWN, DOWN)
+    assert breaker.state == "closed"
+
+
+@pytest.mark.parametrize("error", [UpstreamError("bad", status=400), Overloaded("full")])
+def test_what_is_no_fault_of_the_deployment_does_not_count(
+    breaker: Breaker, error: BackendError
+) -> None:
+    fail(breaker, *[error] * 10)
+    assert breaker.state == "closed"
+
+
+@pytest.mark.parametrize("status", [302, 401, 403, 404])
+def test_a_wrong_configuration_opens_it_at_once(breaker: Breaker, status: int) -> None:
+    fail(breaker, UpstreamError("refused", status=status))
+    assert breaker.state == "open"
+
+
+def test_an_upstream_that_asks_for_more_time_gets_it(breaker: Breaker) -> None:
+    fail(breaker, UpstreamError("slow down", status=429, retry_after_s=100))
+    assert 100 <= (breaker.refused_for_s() or 0) <= 101
+
+
+def test_one_probe_goes_through_after_the_cooldown_and_closes_it(
+    breaker: Breaker, clock: Clock
+) -> None:
+    fail(breaker, DOWN, DOWN, DOWN)
+    clock.now += 12
+    assert breaker.state == "half_open"
+    assert breaker.refused_for_s() is None
+    breaker.begin()
+    assert breaker.refused_for_s() is not None  # there is one already
+    breaker.succeeded()
+    assert breaker.state == "closed"
+    assert breaker.refused_for_s() is None
+
+
+def test_a_probe_that_fails_opens_it_for_twice_as_long_up_to_a_limit(
+    breaker: Breaker, clock: Clock
+) -> None:
+    fail(breaker, DOWN, DOWN, DOWN)
+    waits = []
+    for _ in range(4):
+        waits.append(breaker.refused_for_s() or 0)
+        clock.now += waits[-1] + 0.001
+        fail(breaker, DOWN)
+    for wait, expected in zip(waits, (10, 20, 40, 40), strict=True):
+        assert expected <= wait <= expected * 1.2
+
+
+def test_a_probe_without_a_verdict_lets_another_one_through(breaker: Breaker, clock: Clock) -> None:
+    fail(breaker, DOWN, DOWN, DOWN)
+    clock.now += 12
+    breaker.begin()
+    breaker.gave_up()
+    assert breaker.refused_for_s() is None
+    breaker.begin()
+    clock.now += PROBE_S + 1  # it never came back
+    assert breaker.refused_for_s() is None
