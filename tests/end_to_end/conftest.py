@@ -39,6 +39,10 @@ def config_for(vendor: RunningVendor, **sections: Any) -> dict[str, Any]:
                 "retries": 1,
             },
         ],
+        # Tests that make deployments fail share this gateway with others.
+        "resilience": {
+            "breaker": {"failures": 1000, "cooldown_s": 0.01, "longest_cooldown_s": 0.01}
+        },
         "routing": {
             "model_map": {"gpt-3.5*": "auto"},
             "policies": {

@@ -56,10 +56,15 @@ class RunningVendor:
         """Answer every further request of this test so."""
         self._vendor.default = behaviour
 
+    def as_model(self, model: str, behaviour: Behaviour) -> None:
+        """Answer every further request for that model so."""
+        self._vendor.by_model[model] = behaviour
+
     def forget(self) -> None:
         """No record, no script."""
         self._vendor.script.clear()
         self._vendor.received.clear()
+        self._vendor.by_model.clear()
         self._vendor.default = Behaviour()
 
     def wait_for_early_close(self, timeout_s: float = 3) -> float:

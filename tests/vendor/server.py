@@ -42,6 +42,7 @@ class Vendor:
     def __init__(self) -> None:
         self.default = Behaviour()
         self.script: collections.deque[Behaviour] = collections.deque()
+        self.by_model: dict[str, Behaviour] = {}
         self.received: list[ReceivedRequest] = []
         self.recording = True
 
@@ -58,9 +59,11 @@ class Vendor:
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
         received = self._record(request, raw)
-        behaviour = self.script.popleft() if self.script else self.default
+        body = json.loads(raw)
+        usual = self.by_model.get(body["model"], self.default)
+        behaviour = self.script.popleft() if self.script else usual
         try:
-            return await self._answer(request, json.loads(raw), behaviour)
+            return await self._answer(request, body, behaviour)
         except (asyncio.CancelledError, ConnectionError):
             received.closed_early_after_s = time.monotonic() - received.received_s
             raise
