@@ -293,14 +293,16 @@ async def test_a_client_that_leaves_stops_the_small_model(gateway: RunningGatewa
     messages = [{"role": "user", "content": "Tell me a very long story about the sea."}]
     story = {"model": "smollm2", "messages": messages, "stream": True, "max_tokens": 500}
     began = time.monotonic()
-    async with httpx.AsyncClient(headers=AUTHORIZED, timeout=60) as http:
-        async with http.stream("POST", gateway.url + CHAT, json=story) as response:
-            request_id = response.headers["x-request-id"]
-            events = 0
-            async for line in response.aiter_lines():
-                events += line.startswith("data: ")
-                if events == 8:
-                    break
+    async with (
+        httpx.AsyncClient(headers=AUTHORIZED, timeout=60) as http,
+        http.stream("POST", gateway.url + CHAT, json=story) as response,
+    ):
+        request_id = response.headers["x-request-id"]
+        events = 0
+        async for line in response.aiter_lines():
+            events += line.startswith("data: ")
+            if events == 8:
+                break
     left_ms = (time.monotonic() - began) * 1e3
     (row,) = await asyncio.to_thread(gateway.ledger_rows, 1, request_id=request_id)
     assert (row["outcome"], row["status"]) == ("cancelled", 499)
