@@ -11,8 +11,9 @@ from starlette.types import ASGIApp
 from uvicorn.supervisors import Multiprocess
 
 from gateway.app.compose import compose
+from gateway.app.protocol import LimitedProtocol, Limits
 from gateway.app.web import create_app
-from gateway.settings import Environment, Settings
+from gateway.settings import Environment, ServerSettings, Settings
 
 
 def run(settings: Settings, environment: Environment, engine_sockets: Mapping[str, Path]) -> None:
@@ -29,13 +30,14 @@ def run(settings: Settings, environment: Environment, engine_sockets: Mapping[st
         port=server.port,
         workers=server.workers,
         loop="uvloop",
-        http="httptools",
+        http=functools.partial(LimitedProtocol, limits=_limits(server)),  # type: ignore[arg-type]
         ws="none",
         lifespan="on",
         access_log=False,
         log_config=None,
         server_header=False,
         proxy_headers=False,
+        timeout_keep_alive=server.keep_alive_s,  # type: ignore[arg-type]
         timeout_graceful_shutdown=int(server.shutdown_grace_s),
         backlog=4096,
     )
@@ -43,6 +45,16 @@ def run(settings: Settings, environment: Environment, engine_sockets: Mapping[st
         uvicorn.Server(config).run()
     else:
         Multiprocess(config, sockets=[config.bind_socket()]).run()
+
+
+def _limits(server: ServerSettings) -> Limits:
+    return Limits(
+        header_bytes=int(server.max_header_kb * 1024),
+        header_timeout_s=server.header_timeout_s,
+        body_timeout_s=server.body_timeout_s,
+        body_bytes_per_s=server.min_body_kb_per_s * 1024,
+        connections=server.max_connections,
+    )
 
 
 def _application(
