@@ -14,6 +14,7 @@ from gateway.api.exchange import Exchange, header
 from gateway.core.errors import InvalidRequest
 from gateway.core.request import Caller, ChatRequest
 
+LONGEST_NAME = 256
 MAX_TAGS = 16
 MAX_TAG_LENGTH = 64
 
@@ -22,10 +23,14 @@ Fields = TypeVar("Fields")
 _PERMISSIVE = ConfigDict(extra="ignore", strict=True)
 
 
+# Without it a million wrong entries make a million errors, of which one is told.
+_FIRST_FAULT = Field(fail_fast=True)
+
+
 @with_config(_PERMISSIVE)
 class _Message(TypedDict):
     role: Annotated[str, Field(min_length=1)]
-    content: NotRequired[str | list[str | dict[str, Any]] | None]
+    content: NotRequired[str | Annotated[list[str | dict[str, Any]], _FIRST_FAULT] | None]
 
 
 @with_config(_PERMISSIVE)
@@ -37,8 +42,8 @@ class _StreamOptions(TypedDict):
 class _ChatFields(TypedDict):
     """The fields that the gateway reads, with the ranges that OpenAI's reference gives."""
 
-    model: Annotated[str, Field(min_length=1)]
-    messages: Annotated[list[_Message], Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME, pattern=r"^[^\x00-\x1f]*$")]
+    messages: Annotated[list[_Message], Field(min_length=1, fail_fast=True)]
     stream: NotRequired[bool | None]
     stream_options: NotRequired[_StreamOptions | None]
     max_tokens: NotRequired[Annotated[int, Field(ge=1)] | None]
@@ -49,8 +54,8 @@ class _ChatFields(TypedDict):
     frequency_penalty: NotRequired[Annotated[float, Field(ge=-2, le=2)] | None]
     n: NotRequired[Annotated[int, Field(ge=1)] | None]
     seed: NotRequired[int | None]
-    stop: NotRequired[str | list[str] | None]
-    tools: NotRequired[list[dict[str, Any]] | None]
+    stop: NotRequired[str | Annotated[list[str], _FIRST_FAULT] | None]
+    tools: NotRequired[Annotated[list[dict[str, Any]], _FIRST_FAULT] | None]
     response_format: NotRequired[dict[str, Any] | None]
     logprobs: NotRequired[bool | None]
     top_logprobs: NotRequired[Annotated[int, Field(ge=0)] | None]
@@ -106,7 +111,7 @@ def _invalid(error: ValidationError) -> InvalidRequest:
             "'messages' must hold at least one message.", param=param, code="invalid_value"
         )
     reason = problem["msg"][:1].lower() + problem["msg"][1:]
-    code = "invalid_value" if problem["type"].endswith(("equal", "short")) else "invalid_type"
+    code = "invalid_value" if problem["type"].endswith(("equal", "short", "long", "mismatch")) else "invalid_type"
     return InvalidRequest(f"Invalid '{param}': {reason}.", param=param, code=code)
 
 
