@@ -7,14 +7,16 @@ import re
 from gateway.routing.conversation import Conversation
 from gateway.routing.features.family import Family
 
+# Indentation is taken possessively and within its line: work stays linear in blank text.
 _CODE_LINE = re.compile(
-    r"^\s*(?:def |class |import |from \w+ import|return\b|if .*:$|for .*:$|while .*:$|#include|"
+    r"^[^\S\n]*+(?:def |class |import |from \w+ import|return\b|if .*:$|for .*:$|while .*:$|#include|"
     r"public |private |fn |func |function |const |let |var |SELECT |CREATE |INSERT |.*[;{}]\s*$)",
     re.MULTILINE,
 )
 _IDENTIFIER = re.compile(r"\b(?:[a-z]+_[a-z_]+|[a-z]+[A-Z][A-Za-z]+|\w+\(\))")
 _TRACE = re.compile(
-    r"Traceback|Exception|Error:|panicked|segfault|stack trace|^\s+at \w", re.MULTILINE
+    r"Traceback|Exception|Error:|panicked|segfault|stack trace|^[^\S\n]++at \w|^[^\S\n]*+\nat \w",
+    re.MULTILINE,
 )
 
 

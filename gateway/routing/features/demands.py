@@ -9,7 +9,7 @@ from gateway.routing.features.family import Family
 
 _CLAUSE = re.compile(r"[,;:،，、；：]")
 _SENTENCE = re.compile(r"[.!?。！？؟।](?:\s|$)|[。！？]")
-_ITEM = re.compile(r"^\s*(?:[-*•]|\(?\d{1,2}[.)]|\(?[a-z][.)])\s", re.MULTILINE)
+_ITEM = re.compile(r"^[^\S\n]*+(?:[-*•]|\(?\d{1,2}[.)]|\(?[a-z][.)])\s", re.MULTILINE)
 _INLINE_ITEM = re.compile(r"\((?:\d|[a-z]|i{1,3}|iv)\)")
 _CHOICE = re.compile(r"^\(?[A-J][.):]\s", re.MULTILINE)
 _FORM = re.compile(r"\bjson\b|\bcsv\b|\byaml\b|\bxml\b|\btable\b|表|\bhtml\b")
