@@ -33,7 +33,9 @@ class FeedbackTaker(Protocol):
 class _Feedback(TypedDict):
     request_id: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
     score: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-    comment: NotRequired[Annotated[str, Field(max_length=LONGEST_COMMENT, pattern=r"^[^\x00]*$")] | None]
+    comment: NotRequired[
+        Annotated[str, Field(max_length=LONGEST_COMMENT, pattern=r"^[^\x00]*$")] | None
+    ]
 
 
 _FEEDBACK: TypeAdapter[_Feedback] = TypeAdapter(_Feedback)

@@ -15,6 +15,8 @@ from gateway.core.errors import InvalidRequest
 from gateway.core.request import Caller, ChatRequest
 
 LONGEST_NAME = 256
+#: Messages, and content parts in all: routing looks at each, while other requests wait.
+MOST_PARTS = 50_000
 MAX_TAGS = 16
 MAX_TAG_LENGTH = 64
 
@@ -43,7 +45,7 @@ class _ChatFields(TypedDict):
     """The fields that the gateway reads, with the ranges that OpenAI's reference gives."""
 
     model: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME, pattern=r"^[^\x00-\x1f]*$")]
-    messages: Annotated[list[_Message], Field(min_length=1, fail_fast=True)]
+    messages: Annotated[list[_Message], Field(min_length=1, max_length=MOST_PARTS, fail_fast=True)]
     stream: NotRequired[bool | None]
     stream_options: NotRequired[_StreamOptions | None]
     max_tokens: NotRequired[Annotated[int, Field(ge=1)] | None]
@@ -68,17 +70,31 @@ def parse_chat(body: bytes) -> ChatRequest:
     """Check a `/v1/chat/completions` body. Raises InvalidRequest naming the field at fault."""
     payload = parse_object(body)
     fields = checked(_CHAT_FIELDS, payload)
+    messages = payload["messages"]
+    if len(body) > MOST_PARTS:
+        _check_parts(messages)
     options = fields.get("stream_options")
     max_tokens = fields.get("max_completion_tokens")
     return ChatRequest(
         raw=body,
         payload=payload,
         model=fields["model"],
-        messages=payload["messages"],
+        messages=messages,
         stream=bool(fields.get("stream")),
         include_usage=bool(options and options.get("include_usage")),
         max_tokens=fields.get("max_tokens") if max_tokens is None else max_tokens,
     )
+
+
+def _check_parts(messages: list[dict[str, Any]]) -> None:
+    contents = (message.get("content") for message in messages)
+    parts = sum(len(content) for content in contents if isinstance(content, list))
+    if parts > MOST_PARTS:
+        raise InvalidRequest(
+            f"'messages' must hold at most {MOST_PARTS} content parts.",
+            param="messages",
+            code="invalid_value",
+        )
 
 
 def checked(fields: TypeAdapter[Fields], payload: dict[str, Any]) -> Fields:
@@ -111,7 +127,11 @@ def _invalid(error: ValidationError) -> InvalidRequest:
             "'messages' must hold at least one message.", param=param, code="invalid_value"
         )
     reason = problem["msg"][:1].lower() + problem["msg"][1:]
-    code = "invalid_value" if problem["type"].endswith(("equal", "short", "long", "mismatch")) else "invalid_type"
+    code = (
+        "invalid_value"
+        if problem["type"].endswith(("equal", "short", "long", "mismatch"))
+        else "invalid_type"
+    )
     return InvalidRequest(f"Invalid '{param}': {reason}.", param=param, code=code)
 
 

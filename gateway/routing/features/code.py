@@ -9,8 +9,8 @@ from gateway.routing.features.family import Family
 
 # Indentation is taken possessively and within its line: work stays linear in blank text.
 _CODE_LINE = re.compile(
-    r"^[^\S\n]*+(?:def |class |import |from \w+ import|return\b|if .*:$|for .*:$|while .*:$|#include|"
-    r"public |private |fn |func |function |const |let |var |SELECT |CREATE |INSERT |.*[;{}]\s*$)",
+    r"^[^\S\n]*+(?:def |class |import |from \w+ import|return\b|if .*:$|for .*:$|while .*:$|"
+    r"#include|public |private |fn |func |function |const |let |var |SELECT |CREATE |INSERT |.*[;{}]\s*$)",
     re.MULTILINE,
 )
 _IDENTIFIER = re.compile(r"\b(?:[a-z]+_[a-z_]+|[a-z]+[A-Z][A-Za-z]+|\w+\(\))")
