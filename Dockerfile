@@ -3,9 +3,12 @@ FROM python:3.11-slim AS build
 WORKDIR /src
 RUN python -m venv /opt/gateway
 ENV PATH=/opt/gateway/bin:$PATH XDG_CACHE_HOME=/opt/cache PIP_NO_CACHE_DIR=1
-COPY constraints.txt pyproject.toml README.md LICENSE ./
+COPY locks ./locks
+RUN pip install --require-hashes --no-deps --requirement locks/runtime.txt \
+    && pip install --require-hashes --no-deps --requirement locks/cuda.txt
+COPY pyproject.toml README.md LICENSE ./
 COPY gateway ./gateway
-RUN pip install --constraint constraints.txt '.[postgres]' \
+RUN pip install --no-deps --no-build-isolation . \
     && slm-gateway pull
 
 # Run: only the environment and the model, as a user without rights.

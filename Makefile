@@ -4,6 +4,8 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PEERS  := .bench-venv
+# The locks name every package that is needed, and every file's hash.
+INSTALL := $(BIN)/python -m pip install --require-hashes --no-deps
 
 .PHONY: setup serve test check format lock bench soak clean help
 
@@ -12,9 +14,15 @@ help:  ## Show what can be made
 
 setup: $(STAMP)  ## Make the virtual environment and install (at once when nothing changed)
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml locks/development.txt locks/cuda.txt locks/torch-cpu.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[dev,postgres]'
+	@# A CPU build of torch saves several GB, where pip finds one (on an index, or in a folder).
+	@$(INSTALL) --quiet --requirement locks/torch-cpu.txt 2>/dev/null \
+	|| echo "No CPU build of torch at hand: the index's own is installed."
+	$(INSTALL) --requirement locks/development.txt
+	@if $(BIN)/python -c "import importlib.metadata as m, sys; sys.exit('+cpu' in m.version('torch'))"; \
+	then $(INSTALL) --requirement locks/cuda.txt; fi
+	$(BIN)/python -m pip install --no-deps --no-build-isolation --editable .
 	@touch $@
 
 serve: setup  ## Fetch the small model once, then serve on 127.0.0.1:8080
@@ -25,19 +33,20 @@ test: setup  ## Run the tests, with the real small model
 	$(BIN)/slm-gateway pull
 	$(BIN)/python -m pytest
 
-check: setup  ## Format, lint, types, import contracts, Dockerfile
+check: setup  ## Format, lint, types, import contracts, Dockerfile, known vulnerabilities
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/hadolint Dockerfile
+	$(BIN)/python locks/audit.py
 
 format: setup  ## Rewrite the code in the house format
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
-lock: setup  ## Write the installed versions to constraints.txt
-	$(BIN)/python -m pip freeze --exclude-editable | sed -E 's/^(torch==[0-9.]+)\+.*/\1/' > constraints.txt
+lock: setup  ## Resolve pyproject.toml into locks/ (newest versions: make lock UPGRADE=--upgrade)
+	$(BIN)/python locks/write.py $(UPGRADE)
 
 bench: setup $(PEERS)/.installed  ## Measure beside nginx, LiteLLM and a bare proxy; write benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.bench

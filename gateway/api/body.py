@@ -5,7 +5,6 @@ from __future__ import annotations
 from starlette.types import Receive, Scope
 
 from gateway.api.errors import UnsupportedMediaType
-from gateway.api.exchange import header
 from gateway.core.errors import InvalidRequest, RequestTooLarge
 
 
@@ -19,11 +18,20 @@ async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
     Raises UnsupportedMediaType, RequestTooLarge (before reading on, once that is known), and
     ClientLeft.
     """
-    media_type = (header(scope, b"content-type") or "").partition(";")[0].strip().lower()
-    if media_type != "application/json" and not media_type.endswith("+json"):
+    content_type, declared, encoding = b"", b"", b"identity"
+    for name, value in scope["headers"]:
+        if name == b"content-type":
+            content_type = value
+        elif name == b"content-length":
+            declared = value
+        elif name == b"content-encoding":
+            encoding = value.strip().lower()
+    media_type = content_type.partition(b";")[0].strip().lower()
+    if media_type != b"application/json" and not media_type.endswith(b"+json"):
         raise UnsupportedMediaType("The body must be JSON: send 'content-type: application/json'.")
-    declared = header(scope, b"content-length")
-    if declared is not None and declared.isdecimal() and int(declared) > limit_bytes:
+    if encoding != b"identity":
+        raise UnsupportedMediaType("Compressed bodies aren't read: send no 'content-encoding'.")
+    if declared.isdigit() and int(declared) > limit_bytes:
         raise _too_large(limit_bytes)
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body", False):

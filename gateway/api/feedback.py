@@ -31,9 +31,11 @@ class FeedbackTaker(Protocol):
 
 @with_config(ConfigDict(extra="ignore", strict=True))
 class _Feedback(TypedDict):
-    request_id: Annotated[str, Field(min_length=1, max_length=64)]
+    request_id: Annotated[str, Field(min_length=1, max_length=64, pattern=r"^[^\x00]*$")]
     score: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
-    comment: NotRequired[Annotated[str, Field(max_length=LONGEST_COMMENT)] | None]
+    comment: NotRequired[
+        Annotated[str, Field(max_length=LONGEST_COMMENT, pattern=r"^[^\x00]*$")] | None
+    ]
 
 
 _FEEDBACK: TypeAdapter[_Feedback] = TypeAdapter(_Feedback)

@@ -14,6 +14,7 @@ from gateway.api.errors import envelope, envelope_of, headers_of, status_of
 from gateway.api.exchange import SCOPE_KEY, Exchange
 from gateway.api.keys import KeyRing
 from gateway.api.respond import send_json
+from gateway.api.security import secured
 from gateway.core.errors import GatewayError, reason_of
 
 #: Probes come without a key.
@@ -50,7 +51,7 @@ class Gate:
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
-                message["headers"] = [*message.get("headers", ()), request_id, _NO_SNIFF]
+                message["headers"] = [*secured(message.get("headers", ())), request_id]
             await send(message)
 
         path = scope["path"]
@@ -85,7 +86,6 @@ UNEXPECTED = envelope_of(
     error_type="server_error",
     code="internal_error",
 )
-_NO_SNIFF = (b"x-content-type-options", b"nosniff")
 
 
 async def send_error(send: Send, error: GatewayError) -> None:

@@ -14,6 +14,9 @@ from gateway.api.exchange import Exchange
 from gateway.core.errors import InvalidRequest
 from gateway.core.request import Caller, ChatRequest
 
+LONGEST_NAME = 256
+#: Messages, and content parts in all: routing looks at each, while other requests wait.
+MOST_PARTS = 50_000
 MAX_TAGS = 16
 MAX_TAG_LENGTH = 64
 
@@ -22,10 +25,14 @@ Fields = TypeVar("Fields")
 _PERMISSIVE = ConfigDict(extra="ignore", strict=True)
 
 
+# Without it a million wrong entries make a million errors, of which one is told.
+_FIRST_FAULT = Field(fail_fast=True)
+
+
 @with_config(_PERMISSIVE)
 class _Message(TypedDict):
     role: Annotated[str, Field(min_length=1)]
-    content: NotRequired[str | list[str | dict[str, Any]] | None]
+    content: NotRequired[str | Annotated[list[str | dict[str, Any]], _FIRST_FAULT] | None]
 
 
 @with_config(_PERMISSIVE)
@@ -37,8 +44,8 @@ class _StreamOptions(TypedDict):
 class _ChatFields(TypedDict):
     """The fields that the gateway reads, with the ranges that OpenAI's reference gives."""
 
-    model: Annotated[str, Field(min_length=1)]
-    messages: Annotated[list[_Message], Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME, pattern=r"^[^\x00-\x1f]*$")]
+    messages: Annotated[list[_Message], Field(min_length=1, max_length=MOST_PARTS, fail_fast=True)]
     stream: NotRequired[bool | None]
     stream_options: NotRequired[_StreamOptions | None]
     max_tokens: NotRequired[Annotated[int, Field(ge=1)] | None]
@@ -49,8 +56,8 @@ class _ChatFields(TypedDict):
     frequency_penalty: NotRequired[Annotated[float, Field(ge=-2, le=2)] | None]
     n: NotRequired[Annotated[int, Field(ge=1)] | None]
     seed: NotRequired[int | None]
-    stop: NotRequired[str | list[str] | None]
-    tools: NotRequired[list[dict[str, Any]] | None]
+    stop: NotRequired[str | Annotated[list[str], _FIRST_FAULT] | None]
+    tools: NotRequired[Annotated[list[dict[str, Any]], _FIRST_FAULT] | None]
     response_format: NotRequired[dict[str, Any] | None]
     logprobs: NotRequired[bool | None]
     top_logprobs: NotRequired[Annotated[int, Field(ge=0)] | None]
@@ -63,17 +70,31 @@ def parse_chat(body: bytes) -> ChatRequest:
     """Check a `/v1/chat/completions` body. Raises InvalidRequest naming the field at fault."""
     payload = parse_object(body)
     fields = checked(_CHAT_FIELDS, payload)
+    messages = payload["messages"]
+    if len(body) > MOST_PARTS:
+        _check_parts(messages)
     options = fields.get("stream_options")
     max_tokens = fields.get("max_completion_tokens")
     return ChatRequest(
         raw=body,
         payload=payload,
         model=fields["model"],
-        messages=payload["messages"],
+        messages=messages,
         stream=bool(fields.get("stream")),
         include_usage=bool(options and options.get("include_usage")),
         max_tokens=fields.get("max_tokens") if max_tokens is None else max_tokens,
     )
+
+
+def _check_parts(messages: list[dict[str, Any]]) -> None:
+    contents = (message.get("content") for message in messages)
+    parts = sum(len(content) for content in contents if isinstance(content, list))
+    if parts > MOST_PARTS:
+        raise InvalidRequest(
+            f"'messages' must hold at most {MOST_PARTS} content parts.",
+            param="messages",
+            code="invalid_value",
+        )
 
 
 def checked(fields: TypeAdapter[Fields], payload: dict[str, Any]) -> Fields:
@@ -106,7 +127,11 @@ def _invalid(error: ValidationError) -> InvalidRequest:
             "'messages' must hold at least one message.", param=param, code="invalid_value"
         )
     reason = problem["msg"][:1].lower() + problem["msg"][1:]
-    code = "invalid_value" if problem["type"].endswith(("equal", "short")) else "invalid_type"
+    code = (
+        "invalid_value"
+        if problem["type"].endswith(("equal", "short", "long", "mismatch"))
+        else "invalid_type"
+    )
     return InvalidRequest(f"Invalid '{param}': {reason}.", param=param, code=code)
 
 

@@ -7,7 +7,6 @@ so that slow clients hold connections for ever; and they set a timer for every a
 from __future__ import annotations
 
 import asyncio
-import http
 import logging
 import math
 from collections import deque
@@ -17,56 +16,54 @@ from typing import Any
 from urllib.parse import unquote
 
 import httptools
-from starlette.types import ASGIApp, Message, Scope
+from starlette.types import ASGIApp, Scope
 from uvicorn import Config
 from uvicorn.server import ServerState
 
-from gateway.api.errors import envelope_of
 from gateway.api.exchange import Exchange
+from gateway.app.cycle import Cycle
+from gateway.app.refusals import (
+    BODY_TOO_SLOW,
+    FULL,
+    HEADERS_TOO_LARGE,
+    HEADERS_TOO_SLOW,
+    MALFORMED,
+    TARGET_TOO_LONG,
+    Refusal,
+    response_to,
+)
 
-#: A body that nobody reads yet is held back from here on.
-HIGH_WATER_BYTES = 256 * 1024
+LONGEST_TARGET_BYTES = 8 * 1024
 #: Each header counts for so much more than its bytes: many small ones cost as well.
 HEADER_WEIGHT_BYTES = 32
-#: Larger bodies are written apart from their head, not copied behind it.
-LARGEST_COPIED_BYTES = 64 * 1024
-
 #: So long may a client go on sending what nobody reads.
 LINGER_S = 2.0
 
 _ASGI = {"version": "3.0", "spec_version": "2.3"}
-_BODYLESS = frozenset({204, 304})
-_STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
-    for status in http.HTTPStatus
-}
-
 _log = logging.getLogger("gateway.http")
 
 
 @dataclass(slots=True, frozen=True)
 class Limits:
-    """What one connection may take: bytes of a request's head, seconds, and how many there are.
+    """What one client may take: bytes of a request's head, seconds, and connections of all.
 
-    A head has `head_s` from its first byte, a body `body_s` and a second for each
-    `least_bytes_per_s`; between two requests a connection may be idle for `keep_alive_s`.
+    A body has `body_timeout_s`, and the time at the slowest rate; between two requests a connection
+    may be idle for `keep_alive_s`.
     """
 
-    head_bytes: int = 64 * 1024
-    head_s: float = 10
-    body_s: float = 30
-    least_bytes_per_s: int = 16 * 1024
+    header_bytes: int = 32 * 1024
+    header_timeout_s: float = 10
+    body_timeout_s: float = 20
+    body_bytes_per_s: float = 1024
     keep_alive_s: float = 75
-    connections: int = 10_000
+    connections: int = 4096
 
 
 class _Refused(Exception):
-    """The connection's request is answered with an error, and the connection ends."""
+    """Raised inside the parser, to end it."""
 
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(message)
-        self.status = status
-        self.code = code
+
+_UPGRADE_HEADERS = frozenset({b"connection", b"upgrade", b"http2-settings"})
 
 
 class Protocol(asyncio.Protocol):
@@ -90,15 +87,19 @@ class Protocol(asyncio.Protocol):
         self._limits = limits
         self._loop = _loop or asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
+        self._method = b""
         self._url = b""
         self._headers: list[tuple[bytes, bytes]] = []
         self._head_bytes = 0
+        self._bodiless_bytes = 0
+        self._in_head = False
+        self._upgrading = False
         self._deadline = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._answering: Cycle | None = None
         self._receiving: Cycle | None = None
         self._queued: deque[Cycle] = deque()
-        self._refusal: _Refused | None = None
+        self._refusal: Refusal | None = None
         self._writable: asyncio.Future[None] | None = None
         self._client: tuple[str, int] | None = None
         self._server: tuple[str, int | None] | None = None
@@ -115,35 +116,58 @@ class Protocol(asyncio.Protocol):
         self._server = _address(transport.get_extra_info("sockname"))
         self._state.connections.add(self)  # type: ignore[arg-type]  # it has what uvicorn calls
         if len(self._state.connections) > self._limits.connections:
-            self._refuse(_Refused(503, "too_many_connections", "Too many clients are connected."))
+            self._refuse(FULL)
             return
-        self._set_deadline(self._loop.time() + self._limits.head_s)
+        self._set_deadline(self._loop.time() + self._limits.header_timeout_s)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a request."""
         if self._is_ending:
             return
-        is_new = self._receiving is None and not self._url
-        if is_new:
-            self._deadline = math.inf
+        was_in_head = self._in_head
+        was_receiving = self._receiving
+        self._bodiless_bytes += len(data)
         try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # it is answered as if it had not asked
+            self._parse(data)
         except httptools.HttpParserError:
-            malformed = _Refused(400, "malformed_http", "The request is not valid HTTP/1.1.")
-            self._refuse(self._refusal or malformed)
+            self._refuse(self._refusal or MALFORMED)
             return
-        receiving = self._receiving
-        if receiving is not None:
-            seconds = len(data) / self._limits.least_bytes_per_s
-            if receiving.is_new:
-                receiving.is_new = False
-                self._set_deadline(self._loop.time() + self._limits.body_s + seconds)
+        if self._receiving is not None:
+            self._expect_body(len(data), is_new=was_receiving is None)
+        elif self._in_head:
+            if self._bodiless_bytes > self._limits.header_bytes:
+                self._refuse(HEADERS_TOO_LARGE)
+            elif not was_in_head:
+                self._set_deadline(self._loop.time() + self._limits.header_timeout_s)
+
+    def _parse(self, data: bytes) -> None:
+        while True:
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserUpgrade as upgrade:
+                # What follows is the body of this request, not another protocol: a client that
+                # only offers HTTP/2 (Java's does, with every first request) stays with HTTP/1.1.
+                data = data[upgrade.args[0] :]
+                self._parser, head = httptools.HttpRequestParser(self), self._head_without_upgrade()
+                self._parser.feed_data(head)
             else:
-                self._set_deadline(self._deadline + seconds)
-        elif self._url and is_new:
-            self._set_deadline(self._loop.time() + self._limits.head_s)
+                return
+
+    def _expect_body(self, size: int, *, is_new: bool) -> None:
+        """More time for a body, by what has come of it; none for what is no body."""
+        if self._bodiless_bytes > self._limits.header_bytes:
+            self._refuse(MALFORMED)  # endless trailers, or chunks that are all extension
+            return
+        earned_s = size / self._limits.body_bytes_per_s
+        if is_new:
+            self._set_deadline(self._loop.time() + self._limits.body_timeout_s + earned_s)
+        else:
+            self._set_deadline(self._deadline + earned_s)
+
+    def _head_without_upgrade(self) -> bytes:
+        kept = [one for one in self._headers if one[0] not in _UPGRADE_HEADERS]
+        lines = [b"%b: %b\r\n" % header for header in kept]
+        return b"".join((self._method, b" ", self._url, b" HTTP/1.1\r\n", *lines, b"\r\n"))
 
     def eof_received(self) -> None:
         """The client has closed its side: nobody waits for an answer."""
@@ -180,6 +204,7 @@ class Protocol(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         """A request begins."""
+        self._in_head = True
         self._url = b""
         self._headers = []
         self._head_bytes = 0
@@ -187,24 +212,31 @@ class Protocol(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         """A part of the request's target."""
         self._url += url
-        if len(self._url) > self._limits.head_bytes:
-            self._refusal = _Refused(414, "uri_too_long", "The request's target is too long.")
-            raise self._refusal
+        if len(self._url) > LONGEST_TARGET_BYTES:
+            self._refusal = TARGET_TOO_LONG
+            raise _Refused
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One header."""
+        """One header; a trailer comes too late to matter."""
+        if not self._in_head:
+            return
         self._head_bytes += len(name) + len(value) + HEADER_WEIGHT_BYTES
-        if self._head_bytes > self._limits.head_bytes:
-            most = self._limits.head_bytes
-            self._refusal = _Refused(
-                431, "headers_too_large", f"The request's headers exceed {most} bytes."
-            )
-            raise self._refusal
+        if self._head_bytes > self._limits.header_bytes:
+            self._refusal = HEADERS_TOO_LARGE
+            raise _Refused
         self._headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
         """The head is whole: the request can be worked on while its body comes."""
         parser = self._parser
+        self._method = parser.get_method()
+        self._upgrading = parser.should_upgrade()
+        if self._upgrading:
+            if self._method == b"CONNECT":
+                raise _Refused
+            return
+        self._in_head = False
+        self._bodiless_bytes = 0
         target = httptools.parse_url(self._url)
         raw_path: bytes = target.path or b"/"
         path = raw_path.decode("ascii")
@@ -212,7 +244,7 @@ class Protocol(asyncio.Protocol):
             "type": "http",
             "asgi": _ASGI,
             "http_version": parser.get_http_version(),
-            "method": parser.get_method().decode("ascii"),
+            "method": self._method.decode("ascii"),
             "scheme": "http",
             "path": unquote(path) if "%" in path else path,
             "raw_path": raw_path,
@@ -233,13 +265,16 @@ class Protocol(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """A part of the body."""
+        self._bodiless_bytes = 0
         if self._receiving is not None:
             self._receiving.add(body)
 
     def on_message_complete(self) -> None:
         """The request is whole."""
+        if self._upgrading:
+            return
         cycle, self._receiving = self._receiving, None
-        self._url = b""
+        self._bodiless_bytes = 0
         self._deadline = math.inf
         if cycle is not None:
             cycle.end_body()
@@ -283,30 +318,27 @@ class Protocol(asyncio.Protocol):
         self._state.tasks.add(task)
         task.add_done_callback(self._state.tasks.discard)
 
-    def _refuse(self, refused: _Refused) -> None:
+    def _refuse(self, refusal: Refusal) -> None:
         """Answer without the application, unless an answer has begun, and end the connection."""
-        self._refusal = refused
-        _log.debug("a request is refused: %s", refused)
-        if self._answering is None or not self._answering.has_started:
-            body = envelope_of(
-                str(refused),
-                error_type="server_error" if refused.status >= 500 else "invalid_request_error",
-                code=refused.code,
-            )
-            head = (
-                f"content-type: application/json\r\ncontent-length: {len(body)}\r\n"
-                f"x-request-id: {Exchange().request_id}\r\nconnection: close\r\n\r\n"
-            )
-            self.transport.write(_STATUS_LINES[refused.status] + head.encode() + body)
-        if self._answering is not None:
-            self._answering.disconnect()
+        answering = self._answering
+        if answering is None or not answering.has_started:
+            exchange = None if answering is None else answering.exchange()
+            if exchange is None:
+                exchange = Exchange()
+                fields = {"request_id": exchange.request_id, "status": refusal.status}
+                _log.info("refused: %s", refusal.code, extra={"fields": fields})
+            else:
+                exchange.status = refusal.status  # the gate logs it
+            self.transport.write(response_to(refusal, exchange.request_id))
+        if answering is not None:
+            answering.disconnect()
         self._end()
 
     def _end(self) -> None:
         """Close, but not under a client that still sends: it would never see its answer."""
         self._is_ending = True
         self._receiving = None
-        self._url = b""
+        self._in_head = False
         if self.transport.is_closing():
             return
         if self.transport.can_write_eof():
@@ -328,139 +360,14 @@ class Protocol(asyncio.Protocol):
         if self._loop.time() < self._deadline:
             if self._deadline < math.inf:
                 self._set_deadline(self._deadline)
-        elif self._receiving is not None or self._url:
-            self._refuse(_Refused(408, "request_timeout", "The request didn't come in time."))
+        elif self._receiving is not None and not self._is_reading:
+            self._expect_body(0, is_new=True)  # the gateway is the one that takes its time
+        elif self._receiving is not None:
+            self._refuse(BODY_TOO_SLOW)
+        elif self._in_head:
+            self._refuse(HEADERS_TOO_SLOW)
         else:
             self.transport.close()
-
-
-class Cycle:
-    """One request and its answer: the ASGI application's `receive` and `send`."""
-
-    __slots__ = (
-        "_body",
-        "_body_ended",
-        "_chunked",
-        "_complete",
-        "_disconnected",
-        "_end_told",
-        "_head",
-        "_news",
-        "_protocol",
-        "_scope",
-        "_wants_continue",
-        "has_started",
-        "is_new",
-        "keep_alive",
-    )
-
-    def __init__(self, protocol: Protocol, scope: Scope, *, keep_alive: bool) -> None:
-        self._protocol = protocol
-        self._scope = scope
-        self._body = b""
-        self._body_ended = self._end_told = False
-        self._news: asyncio.Future[None] | None = None
-        self._head = b""
-        self._chunked = False
-        self._complete = self._disconnected = False
-        self._wants_continue = any(name == b"expect" for name, _ in scope["headers"])
-        self.has_started = False
-        self.is_new = True
-        self.keep_alive = keep_alive
-
-    async def run(self, app: ASGIApp) -> None:
-        """Let the application answer."""
-        try:
-            await app(self._scope, self.receive, self.send)
-        except Exception:
-            _log.exception("the application failed")
-        finally:
-            if not (self._complete or self._disconnected):
-                self._protocol.transport.close()
-
-    async def receive(self) -> Message:
-        """What has come of the body, or the news that nobody waits for an answer any more."""
-        if self._wants_continue:
-            self._wants_continue = False
-            self._protocol.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        while not (self._complete or self._disconnected):
-            if self._body or (self._body_ended and not self._end_told):
-                body, self._body = self._body, b""
-                self._end_told = self._body_ended
-                self._protocol.read_on(wanted=True)
-                return {"type": "http.request", "body": body, "more_body": not self._body_ended}
-            self._news = asyncio.get_running_loop().create_future()
-            await self._news
-        return {"type": "http.disconnect"}
-
-    async def send(self, message: Message) -> None:
-        """Write a part of the answer; the head goes out with the first bytes of the body."""
-        await self._protocol.drained()
-        if self._disconnected:
-            return
-        if not self.has_started:
-            self.has_started = True
-            self._wants_continue = False
-            self._head = self._head_of(message)
-            return
-        body = message.get("body", b"")
-        more = message.get("more_body", False)
-        if self._scope["method"] == "HEAD":
-            body = b""
-        elif self._chunked:
-            body = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-            if not more:
-                body += b"0\r\n\r\n"
-        head, self._head = self._head, b""
-        write = self._protocol.transport.write
-        if len(body) <= LARGEST_COPIED_BYTES:
-            write(head + body)
-        else:
-            write(head)
-            write(body)
-        if not more:
-            self._complete = True
-            self._tell()
-            self._protocol.answered(self)
-
-    def add(self, body: bytes) -> None:
-        """Take a part of the body."""
-        self._body = self._body + body if self._body else body
-        if len(self._body) > HIGH_WATER_BYTES:
-            self._protocol.read_on(wanted=False)
-        self._tell()
-
-    def end_body(self) -> None:
-        """The body is whole."""
-        self._body_ended = True
-        self._tell()
-
-    def disconnect(self) -> None:
-        """The client has left."""
-        self._disconnected = True
-        self._tell()
-
-    def _tell(self) -> None:
-        news = self._news
-        if news is not None and not news.done():
-            news.set_result(None)
-
-    def _head_of(self, message: Message) -> bytes:
-        status: int = message["status"]
-        headers = [*self._protocol.default_headers(), *message.get("headers", ())]
-        names = {name for name, _ in headers}
-        if (b"connection", b"close") in headers:
-            self.keep_alive = False
-        elif not self.keep_alive:
-            headers.append((b"connection", b"close"))
-        if b"content-length" not in names and status not in _BODYLESS:
-            self._chunked = True
-            headers.append((b"transfer-encoding", b"chunked"))
-        lines = [b"%b: %b\r\n" % header for header in headers]
-        head = b"".join((_STATUS_LINES[status], *lines, b"\r\n"))
-        if head.count(b"\n") != len(lines) + 2 or head.count(b"\r") != len(lines) + 2:
-            raise ValueError("a header of the answer holds a line break")
-        return head
 
 
 def _address(name: object) -> tuple[str, int] | None:

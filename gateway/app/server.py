@@ -147,9 +147,10 @@ def _serve_worker(launch: Launch, listener: socket.socket, orders: Connection) -
 def _limits(settings: Settings) -> Limits:
     server = settings.server
     return Limits(
-        head_bytes=int(server.max_header_kb * 1024),
-        head_s=server.header_timeout_s,
-        body_s=server.body_timeout_s,
+        header_bytes=int(server.max_header_kb * 1024),
+        header_timeout_s=server.header_timeout_s,
+        body_timeout_s=server.body_timeout_s,
+        body_bytes_per_s=server.min_body_kb_per_s * 1024,
         keep_alive_s=server.keep_alive_s,
         connections=server.max_connections,
     )

@@ -55,6 +55,7 @@ def create_app(live: LiveGateway) -> ASGIApp:
         lifespan=lifespan,
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would name the host that the client claimed
     )
     body_limit = int(gateway.settings.server.max_body_mb * 1024 * 1024)
     chat = ChatCompletions(live, body_limit)

@@ -34,11 +34,12 @@ class ServerSettings(_Section):
     port: int = Field(8080, ge=0, le=65535)
     workers: int = Field(1, ge=1, le=64)
     max_body_mb: Positive = 20
-    max_header_kb: Positive = 64
-    max_connections: int = Field(10_000, ge=1)
+    max_header_kb: Positive = 32
     header_timeout_s: Positive = 10
-    body_timeout_s: Positive = 30
+    body_timeout_s: Positive = 20
+    min_body_kb_per_s: Positive = 1
     keep_alive_s: Positive = 75
+    max_connections: int = Field(4096, ge=1)
     shutdown_grace_s: Positive = 30
 
 

@@ -1,3 +1,4 @@
+import time
 from typing import Any
 
 import orjson
@@ -81,13 +82,23 @@ def test_null_is_the_same_as_absent() -> None:
         ({"messages": [{"role": 3, "content": "x"}]}, "messages[0].role"),
         ({"messages": [{"role": "user", "content": 3}]}, "messages[0].content"),
         ({"model": ""}, "model"),
+        ({"model": "x" * 257}, "model"),
+        ({"model": "gpt\x00"}, "model"),
+        ({"n": 1e30}, "n"),
+        ({"max_tokens": 1e30}, "max_tokens"),
+        ({"temperature": 1e300}, "temperature"),
+        ({"stop": ["a"] * 100_000 + [1]}, "stop"),
+        ({"messages": [{}] * 100_000}, "messages[0].role"),
+        ({"messages": [{"role": "user"}] * 50_001}, "messages"),
+        ({"messages": [{"role": "user", "content": [1] * 100_000}]}, "messages[0].content"),
+        ({"messages": [{"role": "user", "content": ["x"] * 25_001}] * 2}, "messages"),
         ({"model": 3}, "model"),
     ],
 )
 def test_a_bad_field_is_named(fields: dict[str, Any], param: str) -> None:
     error = refusal(body(**fields))
     assert error.param == param
-    assert param in error.message
+    assert param.partition("[")[0] in error.message
     assert error.message.endswith(".")
 
 
@@ -109,12 +120,41 @@ def test_a_missing_field_is_named(missing: str) -> None:
         b"\xff\xfe",
         b'{"model": NaN}',
         b'{"temperature": 1e999}',
+        b'{"x": Infinity}',
+        b'{"x": -Infinity}',
+        b'{"x": "\\ud800"}',
+        b'{"\\udfff": 1}',
+        b'{"x": "\x00"}',
+        b'{"x": "\xc3("}',
+        b'{"x": "\xed\xa0\x80"}',
+        b'\xef\xbb\xbf{"model": "auto"}',
+        '{"model": "auto"}'.encode("utf-16"),
+        b'{"model": "auto"} {"model": "auto"}',
+        b"{'model': 'auto'}",
+        b'{"x": 01}',
+        b'{"x": 1,}',
+        b" " * 100_000,
         b"[" * 100_000,
         b'{"a":' * 100_000,
     ],
 )
 def test_what_is_not_a_json_object_is_refused(raw: bytes) -> None:
     assert refusal(raw).code == "invalid_json"
+
+
+def test_faults_by_the_million_take_no_longer_than_one() -> None:
+    started_s = time.thread_time()
+    refusal(b'{"model": "auto", "messages": [%s]}' % b",".join([b"{}"] * 500_000))
+    many = b",".join([b"1"] * 500_000)
+    refusal(b'{"model":"auto","messages":[{"role":"user","content":[%s]}]}' % many)
+    assert time.thread_time() - started_s < 2  # it was 13 s
+
+
+def test_many_messages_and_nul_and_the_last_of_two_keys() -> None:
+    messages = [{"role": "user", "content": "a\0b"}] * 10_000
+    assert parse_chat(body(messages=messages)).messages[-1]["content"] == "a\0b"
+    twice = parse_chat(b'{"model": "first", ' + body(model="last")[1:])
+    assert twice.model == "last"
 
 
 def test_a_message_is_never_echoed() -> None:

@@ -95,6 +95,9 @@ class TokenCounter(ChatTokenizer):
         """
         if self._bytes_per_byte and self._most_tokens(messages) <= limit:
             return False
+        # Every message has a frame of tokens, so the first ones are nearly always enough.
+        if self._bytes_per_byte and len(messages) > limit and self.exceeds(messages[:limit], limit):
+            return True
         text = self._template.render(turns_of(messages))
         if self._bytes_per_byte and len(text) > limit * self._longest_token:
             return True

@@ -8,9 +8,11 @@ from gateway.routing.conversation import Conversation
 from gateway.routing.features.family import Family
 from gateway.routing.patterns import LinePattern, Pattern, has_hump
 
+# Indentation is taken possessively and within its line: work stays linear in blank text.
 _CODE_LINE = re.compile(
-    r"^\s*(?:def |class |import |from \w+ import|return\b|if .*:$|for .*:$|while .*:$|#include|"
-    r"public |private |fn |func |function |const |let |var |SELECT |CREATE |INSERT |.*[;{}]\s*$)",
+    r"^[^\S\n]*+(?:def |class |import |from \w+ import|return\b|if .*:$|for .*:$|while .*:$|"
+    r"#include|public |private |fn |func |function |const |let |var |SELECT |CREATE |INSERT |"
+    r".*[;{}]\s*$)",
     re.MULTILINE,
 )
 _IDENTIFIER = re.compile(r"\b(?:[a-z]+_[a-z_]+|[a-z]+[A-Z][A-Za-z]+|\w+\(\))")
@@ -18,7 +20,7 @@ _TRACE = Pattern(
     r"Traceback|Exception|Error:|panicked|segfault|stack trace",
     *("Traceback", "Exception", "Error:", "panicked", "segfault", "stack trace"),
 )
-_FRAME = LinePattern(r"\s+at \w")
+_FRAME = LinePattern(r"[^\S\n]++at \w|^[^\S\n]*+\nat \w")
 
 
 def _compute(conversation: Conversation) -> tuple[float, ...]:

@@ -10,7 +10,7 @@ from gateway.routing.patterns import LinePattern, Pattern, ascii_sentences
 
 _CLAUSE_ENDS = ",;:،，、；："
 _SENTENCE = re.compile(r"[.!?。！？؟।](?:\s|$)|[。！？]")
-_ITEM = LinePattern(r"\s*(?:[-*•]|\(?\d{1,2}[.)]|\(?[a-z][.)])\s")
+_ITEM = LinePattern(r"[^\S\n]*+(?:[-*•]|\(?\d{1,2}[.)]|\(?[a-z][.)])\s")
 _INLINE_ITEM = Pattern(r"\((?:\d|[a-z]|i{1,3}|iv)\)", "(")
 _CHOICE = LinePattern(r"\(?[A-J][.):]\s")
 _FORMS = ("json", "csv", "yaml", "xml", "table", "表", "html")

@@ -67,6 +67,13 @@ def test_prompts_are_what_transformers_makes_of_them(
         assert counter.encode(messages) == ids
 
 
+def test_exceeds_agrees_with_count_on_many_messages(counter: TokenCounter) -> None:
+    messages = [{"role": "user", "content": ""}] * 600
+    count = counter.count(messages)
+    for limit in (100, 599, 600, 601, count - 1, count):
+        assert counter.exceeds(messages, limit) == (count > limit), limit
+
+
 def test_text_parts_are_lines(counter: TokenCounter) -> None:
     parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
     assert counter.encode([{"role": "user", "content": parts}]) == counter.encode(
