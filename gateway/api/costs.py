@@ -15,6 +15,9 @@ Row = Mapping[str, Any]
 
 MOST_ROWS = 10_000
 
+# PostgreSQL's text holds no NUL.
+_Filter = Annotated[str | None, Query(max_length=256, pattern=r"^[^\x00]*$")]
+
 
 class CostReader(Protocol):
     """What reads the ledger; its methods block."""
@@ -38,10 +41,10 @@ def costs_routes(reader: CostReader) -> APIRouter:
         by: Literal["model", "tier", "key", "tag", "day"] | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
-        key: str | None = None,
-        model: str | None = None,
+        key: _Filter = None,
+        model: _Filter = None,
         tier: Literal["small", "large"] | None = None,
-        tag: Annotated[str | None, Query(pattern="=")] = None,
+        tag: Annotated[str | None, Query(max_length=256, pattern=r"^[^\x00]*=[^\x00]*$")] = None,
         limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 100,
         output: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
     ) -> Response:

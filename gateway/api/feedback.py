@@ -38,7 +38,7 @@ class _Feedback(TypedDict):
     ]
 
 
-_FEEDBACK: TypeAdapter[_Feedback] = TypeAdapter(_Feedback)
+FEEDBACK_FIELDS: TypeAdapter[_Feedback] = TypeAdapter(_Feedback)
 
 
 async def _take(taker: FeedbackTaker, given: _Feedback, key_id: str | None) -> None:
@@ -55,7 +55,7 @@ def feedback_routes(taker: FeedbackTaker, body_limit_bytes: int) -> APIRouter:
     async def feedback(request: Request) -> Response:
         """Keep a score from 0 (useless) to 1 (right) for one request; the newest counts."""
         body = await read_body(request.scope, request.receive, body_limit_bytes)
-        given = checked(_FEEDBACK, parse_object(body))
+        given = checked(FEEDBACK_FIELDS, parse_object(body))
         key_id = exchange_of(request.scope).key_id
         for wait_s in _WAITS_S:
             try:

@@ -63,13 +63,13 @@ class _ChatFields(TypedDict):
     top_logprobs: NotRequired[Annotated[int, Field(ge=0)] | None]
 
 
-_CHAT_FIELDS: TypeAdapter[_ChatFields] = TypeAdapter(_ChatFields)
+CHAT_FIELDS: TypeAdapter[_ChatFields] = TypeAdapter(_ChatFields)
 
 
 def parse_chat(body: bytes) -> ChatRequest:
     """Check a `/v1/chat/completions` body. Raises InvalidRequest naming the field at fault."""
     payload = parse_object(body)
-    fields = checked(_CHAT_FIELDS, payload)
+    fields = checked(CHAT_FIELDS, payload)
     messages = payload["messages"]
     if len(body) > MOST_PARTS:
         _check_parts(messages)

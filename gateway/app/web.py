@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,14 +16,17 @@ from starlette.types import ASGIApp
 
 from gateway import __version__
 from gateway.accounting.query import LedgerReader
+from gateway.api.body import ClientLeft
 from gateway.api.chat import ChatCompletions
 from gateway.api.costs import costs_routes
 from gateway.api.errors import envelope, envelope_of, headers_of, status_of
+from gateway.api.exchange import exchange_of
 from gateway.api.feedback import feedback_routes
 from gateway.api.gate import UNEXPECTED, Gate
 from gateway.api.health import health_routes
 from gateway.api.keys import KeyRing
 from gateway.api.models import models_routes
+from gateway.api.openapi import openapi_document
 from gateway.api.route import route_routes
 from gateway.app.logs import Logs
 from gateway.app.reload import LiveGateway
@@ -65,7 +69,9 @@ def create_app(live: LiveGateway) -> ASGIApp:
     app.include_router(feedback_routes(gateway.feedback, body_limit))
     app.include_router(costs_routes(LedgerReader(gateway.settings.ledger.url)))
     app.include_router(health_routes(live.not_ready, live.degraded, live.notes))
+    app.openapi = functools.cache(lambda: openapi_document(app))  # type: ignore[method-assign]
     app.add_exception_handler(GatewayError, _gateway_error)
+    app.add_exception_handler(ClientLeft, _client_left)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(Exception, _unexpected_error)
@@ -79,6 +85,11 @@ def _gateway_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, GatewayError)  # noqa: S101 (registered for it)
     headers = {name.decode(): value.decode() for name, value in headers_of(error)}
     return _json(status_of(error), envelope(error), headers)
+
+
+def _client_left(request: Request, _: Exception) -> Response:
+    """Nobody reads this answer; it is for the log (nginx's status, or why we hung up)."""
+    return Response(status_code=exchange_of(request.scope).status or 499)
 
 
 def _http_error(request: Request, error: Exception) -> Response:

@@ -1,0 +1,107 @@
+"""The running gateway against requests that schemathesis makes of its own OpenAPI document."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, seed, settings
+from hypothesis import strategies as st
+from schemathesis import checks
+from schemathesis.generation import GenerationMode
+
+from tests.end_to_end.conftest import CLIENT_KEY, SECRETS, config_for
+from tests.gateway_process import RunningGateway, running_gateway
+from tests.vendor.fixture import RunningVendor
+
+AUTHORIZED = {"authorization": f"Bearer {CLIENT_KEY}"}
+OPERATIONS = [
+    ("post", "/v1/chat/completions"),
+    ("post", "/v1/route"),
+    ("post", "/v1/feedback"),
+    ("get", "/v1/costs"),
+    ("get", "/v1/models"),
+    ("get", "/v1/models/{model_id}"),
+    ("get", "/healthz"),
+    ("get", "/readyz"),
+]
+EXAMPLES = 60
+CHECKS = [
+    checks.not_a_server_error,
+    checks.status_code_conformance,
+    checks.content_type_conformance,
+    checks.response_headers_conformance,
+    checks.response_schema_conformance,
+]
+
+
+@pytest.fixture(scope="module")
+def remote(
+    vendor_server: RunningVendor, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningGateway]:
+    """Both tiers are the simulator's."""
+    config = config_for(vendor_server)
+    small, large = config["deployments"]
+    config["deployments"] = [{**large, "name": "mini", "tier": "small"}, large]
+    del config["routing"]["policies"]["doubting"], config["routing"]["policies"]["trusting"]
+    with running_gateway(tmp_path_factory.mktemp("fuzz"), config, env=SECRETS) as gateway:
+        yield gateway
+        log = gateway.log.read_text()
+        assert "Traceback" not in log
+        assert '"level":"error"' not in log
+
+
+@pytest.fixture(scope="module")
+def document(remote: RunningGateway) -> dict[str, Any]:
+    response = httpx.get(f"{remote.url}/openapi.json", headers=AUTHORIZED)
+    found: dict[str, Any] = response.json()
+    return found
+
+
+def test_the_document_needs_a_key_and_describes_every_endpoint(
+    remote: RunningGateway, document: dict[str, Any]
+) -> None:
+    assert httpx.get(f"{remote.url}/openapi.json").status_code == 401
+    described = {(method, path) for path, known in document["paths"].items() for method in known}
+    assert described == set(OPERATIONS)
+
+
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_answers_conform_to_the_document(
+    remote: RunningGateway,
+    vendor: RunningVendor,
+    document: dict[str, Any],
+    method: str,
+    path: str,
+    mode: GenerationMode,
+) -> None:
+    schema = schemathesis.openapi.from_dict(document)
+    schema.config.update(base_url=remote.url)
+    operation = schema[path][method]
+    statuses: set[int] = set()
+    if mode is GenerationMode.NEGATIVE and not (operation.body or operation.query):
+        pytest.skip("nothing about this request can be wrong")
+
+    @seed(20260101)
+    @settings(
+        max_examples=EXAMPLES,
+        deadline=None,
+        database=None,
+        derandomize=False,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(case=operation.as_strategy(generation_mode=mode), model=st.sampled_from(["auto", "gpt-4o"]))
+    def run(case: Any, model: str) -> None:
+        if isinstance(case.body, dict) and isinstance(case.body.get("model"), str):
+            case.body["model"] = model
+        response = case.call(headers=AUTHORIZED)
+        case.validate_response(response, checks=CHECKS)
+        assert response.headers["x-request-id"][0].startswith("req_")
+        statuses.add(response.status_code)
+
+    run()
+    assert max(statuses) < 500
