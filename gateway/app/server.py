@@ -56,7 +56,7 @@ def run(launch: Launch) -> int:
         _server(launch).run()
         return 0
     listener = _config("", launch.settings).bind_socket()
-    return Workers(workers, functools.partial(_serve_worker, launch, listener)).run()
+    return Workers(workers, listener, functools.partial(_serve_worker, launch)).run()
 
 
 class GracefulServer(uvicorn.Server):

@@ -6,10 +6,12 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from types import FrameType
@@ -34,15 +36,21 @@ class _Worker:
 
 
 class Workers:
-    """Runs `count` processes of `serve`, which is given the pipe with its orders.
+    """Runs `count` processes of `serve`, given the socket to accept from and a pipe of orders.
 
     SIGTERM and SIGINT are passed on as orders, the first to end, a second to hurry. The processes
     don't hear those signals themselves: a terminal or a service manager sends them to all of a
     group, and an order would then look like a second signal.
     """
 
-    def __init__(self, count: int, serve: Callable[[Connection], None]) -> None:
+    def __init__(
+        self,
+        count: int,
+        listener: socket.socket,
+        serve: Callable[[socket.socket, Connection], None],
+    ) -> None:
         self._count = count
+        self._listener = listener
         self._serve = serve
         self._workers: list[_Worker] = []
         self._asked: list[int] = []
@@ -51,6 +59,7 @@ class Workers:
 
     def run(self) -> int:
         """Serve until a signal ends it; the exit status. Call it from the main thread."""
+        resource_tracker.ensure_running()  # it would let signals in again below
         with self._listening():
             for _ in range(self._count):
                 self._start_one()
@@ -79,7 +88,7 @@ class Workers:
     def _start_one(self) -> None:
         context = multiprocessing.get_context("spawn")
         theirs, ours = context.Pipe(duplex=False)
-        process = context.Process(target=self._serve, args=(theirs,))
+        process = context.Process(target=self._serve, args=(self._listener, theirs))
         # A new process inherits what is blocked; it lets SIGHUP in once it can reload.
         signal.pthread_sigmask(signal.SIG_BLOCK, {*_ENDING, signal.SIGHUP})
         try:
@@ -90,7 +99,9 @@ class Workers:
         self._workers.append(_Worker(process, ours, time.monotonic()))
 
     def _pass_on(self, number: int) -> None:
-        self._is_ending = self._is_ending or number in _ENDING
+        if number in _ENDING:
+            self._is_ending = True
+            self._listener.close()  # while we hold it, clients connect and wait
         for worker in self._workers:
             with suppress(OSError):  # it has just died
                 if number in _ENDING:
