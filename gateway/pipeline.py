@@ -33,7 +33,7 @@ from gateway.core.errors import (
     NotCalled,
     reason_of,
 )
-from gateway.core.interfaces import Backend, Sink
+from gateway.core.interfaces import AttemptTracer, Backend, Sink
 from gateway.core.request import Caller, ChatRequest
 from gateway.resilience.attempts import Attempt, AttemptPlan
 from gateway.resilience.health import DeploymentHealth
@@ -124,6 +124,8 @@ class Pipeline:
         self._hedging = hedging
         self._wait_written = wait_written
         self._keep_messages = keep_messages
+        #: Told when an attempt begins; the entry says how it ended.
+        self.tracer: AttemptTracer | None = None
         #: Requests that have begun and not ended: what they may call has to stay open.
         self.in_flight = 0
 
@@ -210,6 +212,16 @@ class Pipeline:
             work.earlier_usd += loser.entry.cost.usd or 0
         return winner, first
 
+    def _called(
+        self, work: _Work, attempt: Attempt, entry: LedgerEntry
+    ) -> AsyncGenerator[Item, None]:
+        """The backend's answer to one attempt; work begins with its first item."""
+        deployment, caller = attempt.deployment, work.caller
+        if self.tracer is not None:
+            caller = self.tracer.begin(entry, deployment, caller)
+        backend = self._backends[deployment.name]
+        return backend.call(work.request, deployment, caller, cascade=attempt.cascade)
+
     async def _items(
         self, work: _Work, attempt: Attempt, entry: LedgerEntry
     ) -> AsyncGenerator[Item, None]:
@@ -218,8 +230,7 @@ class Pipeline:
         health = self._health[deployment.name]
         await health.enter()
         meter = Meter(work.request, deployment, entry, self._price_call)
-        backend = self._backends[deployment.name]
-        answering = backend.call(work.request, deployment, work.caller, cascade=attempt.cascade)
+        answering = self._called(work, attempt, entry)
         verdict: Callable[[], None] = health.breaker.gave_up
         try:
             async with aclosing(answering) as items:
@@ -239,11 +250,7 @@ class Pipeline:
             meter.fail(error)
             raise
         except asyncio.CancelledError as cancelled:
-            reason = reason_of(cancelled)
-            if isinstance(reason, DeadlinePassed):
-                meter.end("timeout", 504)
-            elif reason is not None:
-                meter.end("interrupted", 503 if entry.ttft_ms is None else 200)
+            meter.cut(reason_of(cancelled))
             raise
         finally:
             # No await here: this also runs in a task that is being cancelled.

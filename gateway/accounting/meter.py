@@ -8,7 +8,13 @@ from collections.abc import Callable, Mapping
 from gateway.core.answer import Answer, Item
 from gateway.core.deployment import Deployment
 from gateway.core.entry import LedgerEntry, Outcome
-from gateway.core.errors import BackendError, GatewayError, LowConfidence, StreamInterrupted
+from gateway.core.errors import (
+    BackendError,
+    DeadlinePassed,
+    GatewayError,
+    LowConfidence,
+    StreamInterrupted,
+)
 from gateway.core.price import Cost, Price
 from gateway.core.request import ChatRequest
 from gateway.core.usage import Usage, estimate_tokens
@@ -60,6 +66,13 @@ class Meter:
     def fail(self, error: GatewayError) -> None:
         """Note that the attempt failed."""
         self.end(*_outcome_of(error))
+
+    def cut(self, reason: GatewayError | None) -> None:
+        """Note that the attempt was cancelled by the gateway itself, if it gives a reason."""
+        if isinstance(reason, DeadlinePassed):
+            self.end("timeout", 504)
+        elif reason is not None:
+            self.end("interrupted", 503 if self._entry.ttft_ms is None else 200)
 
     def end(self, outcome: Outcome, status: int) -> None:
         """Note how the attempt ended."""

@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -15,12 +15,26 @@ from gateway.api.exchange import SCOPE_KEY, Exchange
 from gateway.api.keys import KeyRing
 from gateway.api.respond import send_json
 from gateway.api.security import secured
+from gateway.core.entry import LedgerEntry
 from gateway.core.errors import GatewayError, reason_of
 
 #: Probes come without a key.
+CLIENT_LEFT = 499  # as nginx logs a client that closed the request
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 _log = logging.getLogger("gateway.api")
+
+
+class ExchangeWatcher(Protocol):
+    """What wants to know of every HTTP exchange."""
+
+    def begun(self) -> None:
+        """A request has come."""
+
+    def answered(
+        self, request_id: str, path: str, status: int, seconds: float, entry: LedgerEntry | None
+    ) -> None:
+        """It has been answered; `entry` is that of the attempt that answered, if any did."""
 
 
 class Gate:
@@ -36,6 +50,8 @@ class Gate:
         self._app = app
         self._keys = keys
         self._direct = dict(direct or {})
+        #: Told of every exchange.
+        self.watcher: ExchangeWatcher | None = None
         #: Takes the fields of one line a request and its level; None writes none.
         self.log_request: Callable[[dict[str, Any], int], None] | None = None
 
@@ -55,6 +71,8 @@ class Gate:
             await send(message)
 
         path = scope["path"]
+        if self.watcher is not None:
+            self.watcher.begun()
         try:
             if path not in OPEN_PATHS:
                 exchange.key_id = self._keys.identify(scope)
@@ -75,9 +93,16 @@ class Gate:
             _log.exception("the request failed unexpectedly: %s", exchange.request_id)
             await send_json(send_with_id, 500, UNEXPECTED)
         finally:
-            if self.log_request is not None:
-                line = _line_of(scope, exchange, (time.perf_counter() - started_s) * 1e3)
-                self.log_request(line, logging.DEBUG if path in OPEN_PATHS else logging.INFO)
+            self._tell(scope, exchange, time.perf_counter() - started_s)
+
+    def _tell(self, scope: Scope, exchange: Exchange, seconds: float) -> None:
+        path: str = scope["path"]
+        if self.watcher is not None:
+            status = exchange.status or CLIENT_LEFT
+            self.watcher.answered(exchange.request_id, path, status, seconds, exchange.entry)
+        if self.log_request is not None:
+            line = _line_of(scope, exchange, seconds * 1e3)
+            self.log_request(line, logging.DEBUG if path in OPEN_PATHS else logging.INFO)
 
 
 #: What a client is told of a failure that nobody expected.
@@ -98,7 +123,7 @@ def _line_of(scope: Scope, exchange: Exchange, latency_ms: float) -> dict[str, A
         "request_id": exchange.request_id,
         "method": scope["method"],
         "path": scope["path"],
-        "status": exchange.status or 499,
+        "status": exchange.status or CLIENT_LEFT,
         "latency_ms": round(latency_ms, 2),
     }
     if exchange.key_id is not None:

@@ -66,6 +66,7 @@ class Gateway:
     async def start(self) -> None:
         """Open the ledger and the backends; models load in the background."""
         self.ledger.start()
+        await asyncio.to_thread(self.router.warm)
         await self._warm(())
         for backend in self.backends.values():
             await backend.start()

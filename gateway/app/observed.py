@@ -22,11 +22,13 @@ class Observed(Sink):
         self._sink = sink
         #: Whoever is told from now on.
         self.observers = tuple(observers)
+        #: Whoever is told whatever the configuration is.
+        self.lasting: tuple[Observer, ...] = ()
 
     def put(self, entry: LedgerEntry) -> None:
         """Hand one entry on."""
         self._sink.put(entry)
-        for observe in self.observers:
+        for observe in (*self.observers, *self.lasting):
             try:
                 observe(entry)
             except Exception:

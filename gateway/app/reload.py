@@ -15,7 +15,7 @@ from gateway.app.logs import set_level
 from gateway.app.restart import Engine, Reachable, changed_keys, reachable
 from gateway.app.source import ConfigSource, Contents
 from gateway.core.decision import Explanation
-from gateway.core.interfaces import Backend
+from gateway.core.interfaces import AttemptTracer, Backend
 from gateway.core.names import ServedName
 from gateway.core.request import Caller, ChatRequest
 from gateway.pipeline import Pipeline
@@ -63,6 +63,8 @@ class LiveGateway:
         self.gateway = compose(settings, environment, engine_sockets)
         #: The hot path's short way to it.
         self.pipeline: Pipeline = self.gateway.pipeline
+        #: Follows the attempts of this gateway and of those to come.
+        self.tracer: AttemptTracer | None = None
         self.refusal: str | None = None
         self.reloads = 0
 
@@ -159,6 +161,7 @@ class LiveGateway:
             return
         await gateway.start_after(previous)
         gateway.observe()
+        gateway.pipeline.tracer = self.tracer
         self.gateway, self.pipeline = gateway, gateway.pipeline
         self._retired.append((previous, time.monotonic()))
         self.refusal = None

@@ -8,9 +8,10 @@ import gc
 import signal
 import socket
 import sys
+import tempfile
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import FrameType
@@ -21,6 +22,7 @@ from starlette.types import ASGIApp
 from gateway.app.protocol import Limits, Protocol
 from gateway.app.reload import LiveGateway
 from gateway.app.source import ConfigSource
+from gateway.app.telemetry import Telemetry
 from gateway.app.web import create_app
 from gateway.app.workers import START_FAILED, Workers
 from gateway.core.errors import ShuttingDown
@@ -40,13 +42,14 @@ class Launch:
     """All that a web process is started with.
 
     `settings` are those of the source at start; `engine_sockets` gives, by deployment name, where
-    a running local engine listens.
+    a running local engine listens; web processes put their metrics into `metrics_folder`.
     """
 
     source: ConfigSource
     settings: Settings
     environment: Environment
     engine_sockets: Mapping[str, Path]
+    metrics_folder: Path | None = None
 
 
 def run(launch: Launch) -> int:
@@ -56,7 +59,9 @@ def run(launch: Launch) -> int:
         _server(launch).run()
         return 0
     listener = _config("", launch.settings).bind_socket()
-    return Workers(workers, listener, functools.partial(_serve_worker, launch)).run()
+    with tempfile.TemporaryDirectory(prefix="slm-gateway-metrics-") as folder:
+        shared = replace(launch, metrics_folder=Path(folder))
+        return Workers(workers, listener, functools.partial(_serve_worker, shared)).run()
 
 
 class GracefulServer(uvicorn.Server):
@@ -120,7 +125,8 @@ def _tune_interpreter() -> None:
 
 def _server(launch: Launch) -> GracefulServer:
     live = LiveGateway(launch.source, launch.settings, launch.environment, launch.engine_sockets)
-    config = _config(create_app(live), launch.settings)
+    telemetry = Telemetry(live, launch.environment, launch.metrics_folder)
+    config = _config(create_app(live, telemetry), launch.settings)
     return GracefulServer(config, live, launch.settings.server.shutdown_grace_s)
 
 

@@ -25,18 +25,20 @@ from gateway.api.feedback import feedback_routes
 from gateway.api.gate import UNEXPECTED, Gate
 from gateway.api.health import health_routes
 from gateway.api.keys import KeyRing
+from gateway.api.metrics import metrics_routes
 from gateway.api.models import models_routes
 from gateway.api.openapi import openapi_document
 from gateway.api.route import route_routes
 from gateway.app.logs import Logs
 from gateway.app.reload import LiveGateway
+from gateway.app.telemetry import Telemetry
 from gateway.core.errors import GatewayError
 from gateway.core.request import CHAT_COMPLETIONS
 
 _log = logging.getLogger("gateway.app")
 
 
-def create_app(live: LiveGateway) -> ASGIApp:
+def create_app(live: LiveGateway, telemetry: Telemetry) -> ASGIApp:
     """Everything that answers HTTP. What a reload may replace is asked of `live` each time."""
     gateway = live.gateway
 
@@ -46,12 +48,14 @@ def create_app(live: LiveGateway) -> ASGIApp:
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with logs:
             await live.start()
+            telemetry.start()
             for line in gateway.startup_notes():
                 _log.warning(line)
             try:
                 yield
             finally:
                 await live.stop()
+                await telemetry.stop()
 
     app = FastAPI(
         title="slm-gateway",
@@ -69,6 +73,8 @@ def create_app(live: LiveGateway) -> ASGIApp:
     app.include_router(feedback_routes(gateway.feedback, body_limit))
     app.include_router(costs_routes(LedgerReader(gateway.settings.ledger.url)))
     app.include_router(health_routes(live.not_ready, live.degraded, live.notes))
+    if telemetry.has_metrics:
+        app.include_router(metrics_routes(telemetry.expose))
     app.openapi = functools.cache(lambda: openapi_document(app))  # type: ignore[method-assign]
     app.add_exception_handler(GatewayError, _gateway_error)
     app.add_exception_handler(ClientLeft, _client_left)
@@ -78,6 +84,10 @@ def create_app(live: LiveGateway) -> ASGIApp:
     direct = {("POST", CHAT_COMPLETIONS): chat}
     gate = Gate(app, KeyRing(gateway.client_keys), direct)
     gate.log_request = logs.request
+    gate.watcher = telemetry
+    telemetry.known_paths = frozenset(
+        route.path for route in app.routes if isinstance(route, Route) and "{" not in route.path
+    )
     return gate
 
 

@@ -58,6 +58,13 @@ class Balancer(Protocol):
         """Whether it failed too often and is left alone for a while."""
 
 
+class AttemptTracer(Protocol):
+    """Follows attempts at backends for somebody who watches."""
+
+    def begin(self, entry: LedgerEntry, deployment: Deployment, caller: Caller) -> Caller:
+        """An attempt begins; the caller as the upstream is to see it."""
+
+
 class Sink(Protocol):
     """Where ledger entries go."""
 

@@ -96,6 +96,10 @@ class Router:
         """The scorer's version."""
         return self._scorer.version
 
+    def warm(self) -> None:
+        """Load what the first score needs, so that no request has to wait for it."""
+        self._scorer.assess([{"role": "user", "content": "Hello"}])
+
     def decide(self, request: ChatRequest, caller: Caller) -> RouteDecision:
         """Choose a deployment for a live request.
 

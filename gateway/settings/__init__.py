@@ -17,6 +17,7 @@ from gateway.settings.model import (
     ServerSettings,
     Settings,
     TargetSettings,
+    TracingSettings,
 )
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "ServerSettings",
     "Settings",
     "TargetSettings",
+    "TracingSettings",
     "calibrations_text",
     "load_calibrations",
     "load_settings",

@@ -272,6 +272,21 @@ class LoggingSettings(_Section):
     format: Literal["auto", "json", "console"] = "auto"
 
 
+class MetricsSettings(_Section):
+    """What Prometheus may read at `/metrics`."""
+
+    enabled: bool = True
+
+
+class TracingSettings(_Section):
+    """Where OpenTelemetry traces go: a collector's base URL for OTLP over HTTP. Null: nowhere."""
+
+    otlp_endpoint: BaseUrl | None = None
+    service_name: str = Field("slm-gateway", min_length=1)
+    sample: Probability = 1.0
+    headers_env: EnvName | None = None
+
+
 def _shipped_deployments() -> tuple[DeploymentSettings, ...]:
     return (
         DeploymentSettings(
@@ -303,6 +318,8 @@ class Settings(_Section):
     ledger: LedgerSettings = LedgerSettings()
     models: ModelsSettings = ModelsSettings()
     logging: LoggingSettings = LoggingSettings()
+    metrics: MetricsSettings = MetricsSettings()
+    tracing: TracingSettings = TracingSettings()
 
     @model_validator(mode="after")
     def _unique_names(self) -> Self:

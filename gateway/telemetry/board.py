@@ -43,7 +43,7 @@ class Board:
     def __init__(self, folder: Path | None = None) -> None:
         """Without a folder the numbers are seen by this process alone. Raises OSError."""
         self._folder = folder
-        self._own: dict[Key, memoryview] = {}
+        self._own: dict[Key, memoryview[float]] = {}
         self._lock = threading.Lock()
         self._used = 0
         self._names: int | None = None
@@ -59,7 +59,7 @@ class Board:
         if folder is not None:
             self._take_over(folder)
 
-    def row(self, name: str, labels: tuple[str, ...], width: int) -> memoryview:
+    def row(self, name: str, labels: tuple[str, ...], width: int) -> memoryview[float]:
         """The series' numbers, `width` of them, 0.0 at first; for one thread at a time to change.
 
         On a full board the numbers of a new series are kept nowhere.
@@ -83,12 +83,12 @@ class Board:
             if path.stem != str(self._number):
                 yield from _rows_of(path)
 
-    def own_rows(self) -> list[tuple[Key, memoryview]]:
+    def own_rows(self) -> list[tuple[Key, memoryview[float]]]:
         """This process's rows, those of a dead one that it goes on with among them."""
         with self._lock:
             return list(self._own.items())
 
-    def _new_row(self, key: Key, width: int) -> memoryview:
+    def _new_row(self, key: Key, width: int) -> memoryview[float]:
         if self._used + width > CAPACITY:
             _log.error("there are too many metrics: %s is not counted", key)
             return memoryview(bytearray(width * _NUMBER_BYTES)).cast("d")
@@ -96,7 +96,7 @@ class Board:
             os.write(self._names, orjson.dumps([*key, width]) + b"\n")
         return self._next_row(width)
 
-    def _next_row(self, width: int) -> memoryview:
+    def _next_row(self, width: int) -> memoryview[float]:
         start, self._used = self._used, self._used + width
         return self._values[start : self._used]
 

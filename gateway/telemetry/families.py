@@ -58,8 +58,7 @@ REQUESTS = Family(
     "gateway_requests_total",
     "counter",
     _CALL,
-    "Requests that reached a backend, each once, by its last attempt: the one that answered, or "
-    "else the last that failed.",
+    "Requests that a deployment has begun to answer, each once; others are HTTP responses alone.",
 )
 ATTEMPTS = Family(
     "gateway_attempts_total",
@@ -71,8 +70,7 @@ RETRIES = Family(
     "gateway_retries_total",
     "counter",
     ("deployment", "kind"),
-    "Attempts after the first: `retry`, or the router's word for it, such as `fallback` and "
-    "`escalated`.",
+    "Attempts after the first: `retry`, `fallback`, `escalated` or `hedged`.",
 )
 TOKENS = Family(
     "gateway_tokens_total",
@@ -154,17 +152,10 @@ LEDGER_WRITTEN = Family(
     "gateway_ledger_written_rows_total", "counter", (), "Rows written to the database."
 )
 LEDGER_DROPPED = Family("gateway_ledger_dropped_rows_total", "counter", (), "Rows that were lost.")
-SPANS_DROPPED = Family(
-    "gateway_traces_dropped_total",
-    "counter",
-    (),
-    "Traces that didn't reach the collector.",
-)
-
 FAMILIES = (
     *(BUILD, ROUTER, WORKERS, HTTP_RESPONSES, HTTP_IN_FLIGHT, REQUEST_DURATION),
     *(REQUESTS, ATTEMPTS, RETRIES, TOKENS, COST, UNPRICED, OVERHEAD, SCORE),
     *(ATTEMPT_DURATION, TTFT, BREAKER, QUEUE, LEDGER_UP, LEDGER_WAITING, LEDGER_SPOOLED),
-    *(LEDGER_LAG, LEDGER_WRITTEN, LEDGER_DROPPED, SPANS_DROPPED),
+    *(LEDGER_LAG, LEDGER_WRITTEN, LEDGER_DROPPED),
 )
 BY_NAME = {family.name: family for family in FAMILIES}

@@ -1,7 +1,6 @@
 """The running gateway against requests that schemathesis makes of its own OpenAPI document."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -43,7 +42,7 @@ def remote(
 ) -> Iterator[RunningGateway]:
     """Both tiers are the simulator's."""
     config = config_for(vendor_server)
-    small, large = config["deployments"]
+    _, large = config["deployments"]
     config["deployments"] = [{**large, "name": "mini", "tier": "small"}, large]
     del config["routing"]["policies"]["doubting"], config["routing"]["policies"]["trusting"]
     with running_gateway(tmp_path_factory.mktemp("fuzz"), config, env=SECRETS) as gateway:
@@ -94,7 +93,9 @@ def test_answers_conform_to_the_document(
         phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )
-    @given(case=operation.as_strategy(generation_mode=mode), model=st.sampled_from(["auto", "gpt-4o"]))
+    @given(
+        case=operation.as_strategy(generation_mode=mode), model=st.sampled_from(["auto", "gpt-4o"])
+    )
     def run(case: Any, model: str) -> None:
         if isinstance(case.body, dict) and isinstance(case.body.get("model"), str):
             case.body["model"] = model

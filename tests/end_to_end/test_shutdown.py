@@ -183,7 +183,8 @@ def web_processes(gateway: RunningGateway) -> set[int]:
 async def test_a_client_that_does_not_read_holds_nothing_up(
     vendor: RunningVendor, tmp_path: Path
 ) -> None:
-    vendor.always(Behaviour(chunks=1_000_000))
+    # Much more than the buffers between the vendor and the client hold.
+    vendor.always(Behaviour(chunks=1000, extra={"filler": "x" * 100_000}))
     config = {**version(vendor, 0.5), "server": {"shutdown_grace_s": 1}}
     with running_gateway(tmp_path, config) as gateway:
         body = orjson.dumps(
