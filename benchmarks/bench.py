@@ -77,6 +77,7 @@ def _compare(options: argparse.Namespace, folder: Path) -> str:
         )
         progress.update(task, total=bench.steps, completed=-1)
         found = bench.run(stack)
+        progress.update(task, completed=bench.steps, description="measured")
         if "us" in found:
             notes += _proofs(found["us"])
     return f"{provenance(_command())}\n\n{tables(found)}\n\n{' '.join(notes)}"

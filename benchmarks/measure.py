@@ -13,7 +13,7 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.load import LoadResult, closed_loop, open_loop, percentile
-from benchmarks.process import Running, cpu_s, family, rss_mb, running, stopped
+from benchmarks.process import Running, cpu_s, family, pinned_to, rss_mb, running, stopped
 from benchmarks.prompts import STREAMING, Requests
 from benchmarks.systems import System
 
@@ -104,7 +104,7 @@ class Bench:
 
     def run(self, stack: ExitStack) -> Mapping[str, Measured]:
         """Start everything and measure; the systems run until `stack` ends."""
-        os.sched_setaffinity(0, {self._other_core})
+        stack.enter_context(pinned_to({self._other_core}))
         for measured in self.measured.values():
             self._start(measured, stack)
         names = list(self.measured)

@@ -71,6 +71,17 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, log: Path) -
     raise RuntimeError(f"{url} didn't answer:\n{log.read_text()[-4000:]}")
 
 
+@contextmanager
+def pinned_to(cores: set[int]) -> Iterator[None]:
+    """Keep this process on `cores` while the block runs."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def family(pid: int) -> list[int]:
     """The process and its descendants, parents first; without those that have ended."""
     found = [pid] if Path(f"/proc/{pid}").exists() else []

@@ -71,6 +71,12 @@ def conversations() -> Iterator[list[dict[str, str]]]:
         ]
 
 
+def numbered(messages: list[dict[str, str]], serial: int) -> list[dict[str, str]]:
+    """The same conversation as a case of its own."""
+    system, user = messages
+    return [system, {**user, "content": user["content"].replace(_SERIAL, f"{serial:07d}")}]
+
+
 class Requests:
     """An endless iterator over whole HTTP requests, the bytes as they go over the wire."""
 
@@ -101,7 +107,7 @@ class Requests:
 
 
 #: What a streaming request has besides.
-STREAMING = {"stream": True, "stream_options": {"include_usage": True}}
+STREAMING: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 def http_request(path: str, body: bytes, port: int, key: str | None = None) -> bytes:
