@@ -19,7 +19,6 @@ from benchmarks.systems import System
 
 CONNECTIONS = 32
 FIXED_RATE = 100.0
-WARM_UP_S = 1.5
 
 
 @dataclass(slots=True, frozen=True)
@@ -30,6 +29,7 @@ class Plan:
     seconds: float
     rate_seconds: float
     starts: int
+    warm_up_seconds: float = 1.5
 
 
 @dataclass(slots=True, frozen=True)
@@ -174,7 +174,7 @@ class Bench:
         return web, [one for one in members if one != web]
 
     def _measure(self, measured: Measured, *, is_warm_up: bool) -> None:
-        seconds = WARM_UP_S if is_warm_up else self._plan.seconds
+        seconds = self._plan.warm_up_seconds if is_warm_up else self._plan.seconds
         plain, plain_cpu_us = self.load(measured, seconds, streaming=False)
         streams, stream_cpu_us = self.load(measured, seconds, streaming=True)
         if is_warm_up:

@@ -31,8 +31,15 @@ def _observe(path: Path) -> None:
 
 async def _report(path: Path) -> None:
     while True:
-        path.write_text(str(len(asyncio.all_tasks()) - 1))
+        _replace(path, str(len(asyncio.all_tasks()) - 1))
         await asyncio.sleep(0.5)
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file that is never seen half written."""
+    new = path.with_suffix(".new")
+    new.write_text(text)
+    new.replace(path)
 
 
 def main() -> None:

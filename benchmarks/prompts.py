@@ -35,7 +35,8 @@ _HOUSE_STYLE = (
     "Dates are written out, times have 24 hours, prices stand with their currency behind them. "
     "Don't promise what somebody else would have to do, and give no names of the staff. Text in "
     "quotation marks stays as it is, mistakes too. Where somebody could come to harm, begin with "
-    "that, and give the number of the emergency service. "
+    "that, and give the number of the emergency service. End with the answer, not with an offer. "
+    "One emoji is one too many. "
 )
 _QUESTIONS = (
     "Hello, are you there?",

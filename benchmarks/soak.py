@@ -114,7 +114,7 @@ class Soak:
 
     def _state(self) -> tuple[int, int]:
         """Open files and asyncio tasks."""
-        return open_files(self._pid), int(self._tasks_file.read_text() or 0)
+        return open_files(self._pid), int(self._tasks_file.read_text())
 
     async def _watch(self, seconds: float) -> None:
         began_s = time.perf_counter()

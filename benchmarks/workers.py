@@ -15,7 +15,7 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.load import LoadResult, closed_loop
-from benchmarks.measure import CONNECTIONS, WARM_UP_S, p99
+from benchmarks.measure import CONNECTIONS, p99
 from benchmarks.process import cpu_s, family, rss_mb, running
 from benchmarks.prompts import Requests
 from benchmarks.report import table
@@ -62,7 +62,7 @@ def _measure(system: System, upstream_pid: int, seconds: float, folder: Path) ->
             )
             return uvloop.run(load)
 
-        ask(WARM_UP_S)
+        ask(seconds / 2)
         members = family(started.pid)
         before = _cpu_times(members, upstream_pid)
         result = ask(seconds)
