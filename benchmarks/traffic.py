@@ -20,7 +20,7 @@ from benchmarks.upstream import CHUNKS, SLOW_S, WORD
 #: The deployment that is asked for where the upstream is to fail, so that no other one suffers.
 FAULTY = "faulty"
 #: A client that gives up waits this long: the request has reached the upstream, its answer is far.
-_PATIENCE_S = SLOW_S / 3
+_PATIENCE_S = SLOW_S / 2
 _DONE = b"data: [DONE]\n\n"
 #: What a client may be told when the upstream fails.
 _UPSTREAM_FAILED = frozenset({500, 502, 503, 504})
@@ -72,7 +72,7 @@ async def run_client(client: Client, number: int, is_over: asyncio.Event, tally:
         if is_over.is_set():
             return
         kind = chance.choices(kinds, weights)[0]
-        name = kind.__name__.strip("_").replace("_", " ")
+        name = _name(kind)
         tally.asked[name] += 1
         try:
             await kind(client, numbered(messages, number * 1_000_000 + count))
@@ -177,6 +177,13 @@ MIX: dict[Callable[[Client, Messages], Awaitable[None]], int] = {
     _unknown_model: 2,
     _wrong_key: 2,
 }
+
+
+def _name(kind: Callable[[Client, Messages], Awaitable[None]]) -> str:
+    return kind.__name__.strip("_").replace("_", " ")
+
+
+LEFT_EARLY = _name(_cancelled_before_first_byte)
 
 
 def _expect(response: aiohttp.ClientResponse, status: int) -> None:
