@@ -55,6 +55,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", help=f"some of {','.join(SYSTEMS)}, separated by commas")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4, help="of each closed loop")
+    parser.add_argument("--warm-up", type=float, default=1.5, help="seconds of each closed loop")
     parser.add_argument("--rate-seconds", type=float, default=10, help="of the load at 100/s")
     parser.add_argument("--starts", type=int, default=3, help="cold starts of each system")
     parser.add_argument("--profile", action="store_true", help="profile our process instead")
@@ -66,7 +67,9 @@ def _options() -> argparse.Namespace:
 
 def _compare(options: argparse.Namespace, folder: Path) -> str:
     chosen = options.only.split(",") if options.only else list(SYSTEMS)
-    plan = Plan(options.rounds, options.seconds, options.rate_seconds, options.starts)
+    plan = Plan(
+        options.rounds, options.seconds, options.rate_seconds, options.starts, options.warm_up
+    )
     with ExitStack() as stack:
         port, _ = stack.enter_context(simulated_upstream(folder, {cores()[1]}))
         systems, notes = _found(chosen, port, folder)
@@ -77,6 +80,7 @@ def _compare(options: argparse.Namespace, folder: Path) -> str:
         )
         progress.update(task, total=bench.steps, completed=-1)
         found = bench.run(stack)
+        progress.update(task, completed=bench.steps, description="measured")
         if "us" in found:
             notes += _proofs(found["us"])
     return f"{provenance(_command())}\n\n{tables(found)}\n\n{' '.join(notes)}"

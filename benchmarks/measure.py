@@ -13,13 +13,12 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.load import LoadResult, closed_loop, open_loop, percentile
-from benchmarks.process import Running, cpu_s, family, rss_mb, running, stopped
+from benchmarks.process import Running, cpu_s, family, pinned_to, rss_mb, running, stopped
 from benchmarks.prompts import STREAMING, Requests
 from benchmarks.systems import System
 
 CONNECTIONS = 32
 FIXED_RATE = 100.0
-WARM_UP_S = 1.5
 
 
 @dataclass(slots=True, frozen=True)
@@ -30,6 +29,7 @@ class Plan:
     seconds: float
     rate_seconds: float
     starts: int
+    warm_up_seconds: float = 1.5
 
 
 @dataclass(slots=True, frozen=True)
@@ -104,7 +104,7 @@ class Bench:
 
     def run(self, stack: ExitStack) -> Mapping[str, Measured]:
         """Start everything and measure; the systems run until `stack` ends."""
-        os.sched_setaffinity(0, {self._other_core})
+        stack.enter_context(pinned_to({self._other_core}))
         for measured in self.measured.values():
             self._start(measured, stack)
         names = list(self.measured)
@@ -174,7 +174,7 @@ class Bench:
         return web, [one for one in members if one != web]
 
     def _measure(self, measured: Measured, *, is_warm_up: bool) -> None:
-        seconds = WARM_UP_S if is_warm_up else self._plan.seconds
+        seconds = self._plan.warm_up_seconds if is_warm_up else self._plan.seconds
         plain, plain_cpu_us = self.load(measured, seconds, streaming=False)
         streams, stream_cpu_us = self.load(measured, seconds, streaming=True)
         if is_warm_up:

@@ -8,8 +8,8 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,8 +50,7 @@ def running(
         _wait_until_healthy(process, health_url, log)
         yield Running(process.pid, time.perf_counter() - began_s)
     finally:
-        for pid in family(process.pid):
-            os.kill(pid, signal.SIGCONT)
+        _signal(family(process.pid), signal.SIGCONT)
         process.terminate()
         try:
             process.wait(30)
@@ -71,13 +70,31 @@ def _wait_until_healthy(process: subprocess.Popen[bytes], url: str, log: Path) -
     raise RuntimeError(f"{url} didn't answer:\n{log.read_text()[-4000:]}")
 
 
+@contextmanager
+def pinned_to(cores: set[int]) -> Iterator[None]:
+    """Keep this process on `cores` while the block runs."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
 def family(pid: int) -> list[int]:
     """The process and its descendants, parents first; without those that have ended."""
     found = [pid] if Path(f"/proc/{pid}").exists() else []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in path.read_text().split():
-            found += family(int(child))
+        with suppress(OSError):  # a thread that has just ended
+            for child in path.read_text().split():
+                found += family(int(child))
     return found
+
+
+def _signal(pids: Iterable[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
 
 
 def cpu_s(pid: int, *, with_descendants: bool = True) -> float:
@@ -104,10 +121,8 @@ def open_files(pid: int) -> int:
 def stopped(pids: Sequence[int]) -> Iterator[None]:
     """Stop processes, with their descendants, while the block runs."""
     members = [one for pid in pids for one in family(pid)]
-    for pid in members:
-        os.kill(pid, signal.SIGSTOP)
+    _signal(members, signal.SIGSTOP)
     try:
         yield
     finally:
-        for pid in members:
-            os.kill(pid, signal.SIGCONT)
+        _signal(members, signal.SIGCONT)

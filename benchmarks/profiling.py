@@ -28,7 +28,7 @@ _WRAPS = 0.95
 def profile(seconds: float) -> None:
     """Print the top functions; leave speedscope files in `build/`.
 
-    Raises SystemExit without py-spy. It slows what it watches: these rates are not results.
+    Raises SystemExit without py-spy. It slows what it watches, so the rates are no results.
     """
     py_spy = shutil.which("py-spy", path=f"{Path(sys.executable).parent}:{PEERS}")
     if py_spy is None:

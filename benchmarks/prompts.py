@@ -35,7 +35,8 @@ _HOUSE_STYLE = (
     "Dates are written out, times have 24 hours, prices stand with their currency behind them. "
     "Don't promise what somebody else would have to do, and give no names of the staff. Text in "
     "quotation marks stays as it is, mistakes too. Where somebody could come to harm, begin with "
-    "that, and give the number of the emergency service. "
+    "that, and give the number of the emergency service. End with the answer, not with an offer. "
+    "One emoji is one too many. "
 )
 _QUESTIONS = (
     "Hello, are you there?",
@@ -71,6 +72,12 @@ def conversations() -> Iterator[list[dict[str, str]]]:
         ]
 
 
+def numbered(messages: list[dict[str, str]], serial: int) -> list[dict[str, str]]:
+    """The same conversation as a case of its own."""
+    system, user = messages
+    return [system, {**user, "content": user["content"].replace(_SERIAL, f"{serial:07d}")}]
+
+
 class Requests:
     """An endless iterator over whole HTTP requests, the bytes as they go over the wire."""
 
@@ -101,7 +108,7 @@ class Requests:
 
 
 #: What a streaming request has besides.
-STREAMING = {"stream": True, "stream_options": {"include_usage": True}}
+STREAMING: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 
 
 def http_request(path: str, body: bytes, port: int, key: str | None = None) -> bytes:

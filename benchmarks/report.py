@@ -104,7 +104,7 @@ def tables(found: Mapping[str, Measured]) -> str:
     parts = [
         f"Plain answers, {CONNECTIONS} connections:\n",
         table(
-            ("", "requests/s", "p50 ms", "p99 ms", "CPU µs/request", "failures"),
+            ("", "requests/s", "p50 ms", "p99 ms", "CPU µs/request", "of its core", "failures"),
             [_plain_row(one) for one in every],
         ),
         f"\nStreams of 50 chunks, {CONNECTIONS} connections:\n",
@@ -136,10 +136,28 @@ def tables(found: Mapping[str, Measured]) -> str:
             ],
         ),
     ]
-    to_nginx = ratio(found, "nginx", plain_per_second), ratio(found, "nginx", streams_per_second)
-    if None not in to_nginx:
-        parts.append(f"\nTo nginx: plain {to_nginx[0]:.3f}, streams {to_nginx[1]:.3f}.")
-    return "\n".join(parts)
+    return "\n".join((*parts, *_remarks(found)))
+
+
+def _remarks(found: Mapping[str, Measured]) -> list[str]:
+    """Ratios without a goal of their own."""
+    plain, streams = (
+        ratio(found, "nginx", figure) for figure in (plain_per_second, streams_per_second)
+    )
+    remarks = []
+    if plain is not None and streams is not None:
+        remarks.append(f"\nTo nginx: plain {plain:.3f}, streams {streams:.3f}.")
+    plain, streams = (
+        ratio(found, "bare", lambda one: 1 / max(1e-9, one.plain_cpu_us)),
+        ratio(found, "bare", lambda one: 1 / max(1e-9, one.stream_cpu_us)),
+    )
+    if plain is not None and streams is not None:
+        remarks.append(
+            f"\nTo bare by CPU time, which other work on the machine hardly disturbs: plain "
+            f"{plain:.2f}, streams {streams:.2f}. Where a system had much less than its whole core "
+            "(and wasn't waiting for the load), the machine was busy."
+        )
+    return remarks
 
 
 def _plain_row(one: Measured) -> tuple[str, ...]:
@@ -150,6 +168,7 @@ def _plain_row(one: Measured) -> tuple[str, ...]:
         f"{one.median(lambda each: p50(each.plain)):.2f}",
         f"{one.median(lambda each: p99(each.plain)):.2f}",
         f"{one.median(lambda each: each.plain_cpu_us):,.0f}",
+        f"{one.median(lambda each: each.plain_cpu_us * each.plain.per_second / 1e6):.0%}",
         failures or "0",
     )
 
@@ -203,7 +222,7 @@ def provenance(command: str) -> str:
     return "\n".join(
         (
             f"`{command}`, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, at {_commit()}.",
-            f"{_cpu_model()}, {len(os.sched_getaffinity(os.getppid()))} cores, "
+            f"{_cpu_model()}, {len(os.sched_getaffinity(0))} cores, "
             f"Linux {platform.release()}; load average at the end {load}.",
             ", ".join((python, *versions, *_peer_versions())) + ".",
         )
@@ -243,6 +262,5 @@ def write_section(title: str, text: str, path: Path = RESULTS) -> None:
     """Put a section into the results, in place of the one with the same title."""
     old = path.read_text() if path.exists() else _TITLE
     head, *sections = re.split(r"^(?=## )", old, flags=re.MULTILINE)
-    kept = [one for one in sections if not one.startswith(f"## {title}\n")]
-    new = f"## {title}\n{text.strip()}\n\n"
-    path.write_text("".join((head.rstrip() + "\n\n", new, *kept)).rstrip() + "\n")
+    by_title = {one.partition("\n")[0]: one.strip() for one in (*sections, f"## {title}\n{text}")}
+    path.write_text("\n\n".join((head.strip(), *by_title.values())) + "\n")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -149,26 +150,53 @@ def litellm(upstream_port: int, folder: Path) -> System:
     return System("litellm", label, port, command, health, key=KEY, env=env, forks=True)
 
 
-def us(upstream_port: int, folder: Path, *, workers: int = 1) -> System:
+def us(upstream_port: int, folder: Path) -> System:
     """The gateway with everything on, two tiers to choose from; both are the same upstream."""
-    port = free_port()
-    config = folder / "gateway.yaml"
-    common = {
-        "backend": "openai",
-        "base_url": f"http://127.0.0.1:{upstream_port}/v1",
-        "api_key_env": "BENCHMARK_UPSTREAM_KEY",
-        "context_window": 128_000,
-    }
+    return gateway(gateway_config(upstream_port, folder), folder)
+
+
+def gateway_config(upstream_port: int, folder: Path) -> dict[str, Any]:
+    """The configuration of `us`."""
     small_price = {"input": 0.15, "cached_input": 0.075, "output": 0.60}
     large_price = {"input": 2.50, "cached_input": 1.25, "output": 10.00}
-    deployments = [
-        {"name": "small", "tier": "small", "model": "gpt-4o-mini", "price": small_price, **common},
-        {"name": "large", "tier": "large", "model": "gpt-4o", "price": large_price, **common},
-    ]
-    ledger = {"url": f"sqlite:///{folder / 'ledger.db'}"}
-    config.write_text(yaml.safe_dump({"deployments": deployments, "ledger": ledger}))
-    serve = ("serve", "--config", str(config), "--port", str(port), "--workers", str(workers))
-    command = (sys.executable, "-m", "gateway", *serve)
+    return {
+        "deployments": [
+            deployment("small", "small", "gpt-4o-mini", upstream_port, small_price),
+            deployment("large", "large", "gpt-4o", upstream_port, large_price),
+        ],
+        "ledger": {"url": f"sqlite:///{folder / 'ledger.db'}"},
+    }
+
+
+def deployment(
+    name: str, tier: str, model: str, upstream_port: int, price: Mapping[str, float]
+) -> dict[str, Any]:
+    """One deployment of the gateway's configuration, answered by the upstream."""
+    return {
+        "name": name,
+        "tier": tier,
+        "backend": "openai",
+        "model": model,
+        "base_url": f"http://127.0.0.1:{upstream_port}/v1",
+        "api_key_env": "BENCHMARK_UPSTREAM_KEY",
+        "price": dict(price),
+        "context_window": 128_000,
+    }
+
+
+def gateway(
+    config: Mapping[str, Any],
+    folder: Path,
+    *,
+    workers: int = 1,
+    module: Sequence[str] = ("gateway",),
+) -> System:
+    """The gateway with a configuration; `module` is what runs its command line."""
+    port = free_port()
+    path = folder / "gateway.yaml"
+    path.write_text(yaml.safe_dump(config))
+    serve = ("serve", "--config", str(path), "--port", str(port), "--workers", str(workers))
+    command = (sys.executable, "-m", *module, *serve)
     env = {"GATEWAY_API_KEYS": KEY, "BENCHMARK_UPSTREAM_KEY": "sk-upstream"}
     return System("us", "slm-gateway, everything on", port, command, "/healthz", "auto", KEY, env)
 

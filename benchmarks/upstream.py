@@ -22,7 +22,7 @@ CHUNKS = 50
 #: A stream has it once a chunk, so that answers can be checked for being whole.
 WORD = b"tick"
 #: How long a slow answer takes to begin.
-SLOW_S = 0.5
+SLOW_S = 1.5
 
 _TEXT = f"{WORD.decode()} "
 _JSON_HEAD = b"HTTP/1.1 %d %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n"

@@ -15,11 +15,11 @@ from pathlib import Path
 import uvloop
 
 from benchmarks.load import LoadResult, closed_loop
-from benchmarks.measure import CONNECTIONS, WARM_UP_S, p99
+from benchmarks.measure import CONNECTIONS, p99
 from benchmarks.process import cpu_s, family, rss_mb, running
 from benchmarks.prompts import Requests
 from benchmarks.report import table
-from benchmarks.systems import System, simulated_upstream, us
+from benchmarks.systems import System, gateway, gateway_config, simulated_upstream
 
 
 @dataclass(slots=True, frozen=True)
@@ -46,7 +46,7 @@ def measure_scaling(counts: Sequence[int], seconds: float, rounds: int) -> str:
         port, upstream_pid = stack.enter_context(simulated_upstream(Path(name)))
         for _, count in itertools.product(range(rounds), counts):
             with tempfile.TemporaryDirectory() as own:
-                system = us(port, Path(own), workers=count)
+                system = gateway(gateway_config(port, Path(own)), Path(own), workers=count)
                 found[count].append(_measure(system, upstream_pid, seconds, Path(own)))
     return _report(found)
 
@@ -62,7 +62,7 @@ def _measure(system: System, upstream_pid: int, seconds: float, folder: Path) ->
             )
             return uvloop.run(load)
 
-        ask(WARM_UP_S)
+        ask(seconds / 2)
         members = family(started.pid)
         before = _cpu_times(members, upstream_pid)
         result = ask(seconds)

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.backends.local.backend import LocalBackend
 from gateway.core.answer import Chunk
-from gateway.core.errors import EngineUnavailable, StreamInterrupted
+from gateway.core.errors import EngineUnavailable, Overloaded, StreamInterrupted
 from tests.backends.local.asking import (
     CALLER,
     SMALL,
@@ -79,7 +79,7 @@ async def test_a_full_queue(tiny: LocalBackend) -> None:
         await anext(first)
         waiting = asyncio.create_task(answer_of(tiny, chat("Hello", max_tokens=2)))
         await until_load(tiny, (1, 1))
-        with pytest.raises(EngineUnavailable, match="queue is full") as refused:
+        with pytest.raises(Overloaded, match="queue is full") as refused:
             await answer_of(tiny, chat("Hello"))
     assert refused.value.status == 503
     assert refused.value.retry_after_s
