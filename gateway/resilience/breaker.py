@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from gateway.core.errors import BackendError, NotCalled, UpstreamError
+from gateway.core.errors import BackendError, EngineUnavailable, NotCalled, UpstreamError
 
 BreakerState = Literal["closed", "half_open", "open"]
 
@@ -73,8 +73,11 @@ class Breaker:
             self._probing_until_s = 0.0
 
     def failed(self, error: BackendError) -> None:
-        """A call failed; what is the request's own fault counts as an answer."""
-        if isinstance(error, NotCalled):
+        """A call failed; what is the request's own fault counts as an answer.
+
+        A local engine says at once that it is loading or full, so nothing is gained by waiting.
+        """
+        if isinstance(error, NotCalled | EngineUnavailable):
             self.gave_up()
             return
         is_broken = error.status is not None and (

@@ -4,6 +4,7 @@ import pytest
 
 from gateway.core.errors import (
     BackendError,
+    EngineUnavailable,
     Overloaded,
     StreamInterrupted,
     UpstreamError,
@@ -66,7 +67,10 @@ def test_an_answer_between_them_does_not_count_them_together(breaker: Breaker) -
     assert breaker.state == "closed"
 
 
-@pytest.mark.parametrize("error", [UpstreamError("bad", status=400), Overloaded("full")])
+@pytest.mark.parametrize(
+    "error",
+    [UpstreamError("bad", status=400), Overloaded("full"), EngineUnavailable("it is loading")],
+)
 def test_what_is_no_fault_of_the_deployment_does_not_count(
     breaker: Breaker, error: BackendError
 ) -> None:
