@@ -198,6 +198,7 @@ def _config(upstream_port: int, folder: Path) -> dict[str, Any]:
     price = {"input": 1, "output": 1}
     faulty = deployment(FAULTY, "large", "gpt-4o", upstream_port, price)
     config["deployments"].append({**faulty, "retries": 1})
+    config["resilience"] = {"breaker": {"failures": 1_000_000}}
     config["routing"] = {"fallback": "none"}  # who asks for the faulty one is to see it fail
     return config
 

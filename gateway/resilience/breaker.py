@@ -88,7 +88,7 @@ class Breaker:
             return
         self._failures += 1
         self.reason = error.message
-        asked_s = error.retry_after_s or 0.0
+        asked_s = min(error.retry_after_s or 0.0, self.settings.longest_cooldown_s)
         was_probe = self._open_until_s is not None
         is_asked_to_wait = error.status in {429, 503} and asked_s > self.settings.cooldown_s
         if was_probe or is_broken or is_asked_to_wait or self._failures >= self.settings.failures:

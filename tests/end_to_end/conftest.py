@@ -41,7 +41,7 @@ def config_for(vendor: RunningVendor, **sections: Any) -> dict[str, Any]:
         ],
         # Tests that make deployments fail share this gateway with others.
         "resilience": {
-            "breaker": {"failures": 1000, "cooldown_s": 0.01, "longest_cooldown_s": 0.01}
+            "breaker": {"failures": 1000, "cooldown_s": 0.001, "longest_cooldown_s": 0.001}
         },
         "routing": {
             "model_map": {"gpt-3.5*": "auto"},

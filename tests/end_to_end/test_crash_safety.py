@@ -204,7 +204,7 @@ async def test_streams_that_outlast_the_grace_have_their_rows(
     with running_gateway(tmp_path, given, env=ENV):
         assert wait_until_recorded(url_in(tmp_path), begun) == set()
     rows = LedgerReader(url_in(tmp_path)).rows()
-    assert {row["outcome"] for row in rows} == {"cancelled"}
+    assert {row["outcome"] for row in rows} == {"interrupted"}
     assert all(row["completion_tokens"] for row in rows)
 
 

@@ -25,6 +25,7 @@ OPERATIONS = [
     ("get", "/v1/models/{model_id}"),
     ("get", "/healthz"),
     ("get", "/readyz"),
+    ("get", "/metrics"),
 ]
 EXAMPLES = 60
 CHECKS = [

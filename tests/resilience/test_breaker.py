@@ -85,8 +85,13 @@ def test_a_wrong_configuration_opens_it_at_once(breaker: Breaker, status: int) -
 
 
 def test_an_upstream_that_asks_for_more_time_gets_it(breaker: Breaker) -> None:
-    fail(breaker, UpstreamError("slow down", status=429, retry_after_s=100))
-    assert 100 <= (breaker.refused_for_s() or 0) <= 101
+    fail(breaker, UpstreamError("slow down", status=429, retry_after_s=30))
+    assert 29 <= (breaker.refused_for_s() or 0) <= 30
+
+
+def test_an_upstream_cannot_ask_for_more_than_the_longest_cooldown(breaker: Breaker) -> None:
+    fail(breaker, UpstreamError("slow down", status=429, retry_after_s=86_400))
+    assert (breaker.refused_for_s() or 0) <= 40
 
 
 def test_one_probe_goes_through_after_the_cooldown_and_closes_it(
