@@ -31,6 +31,7 @@ from gateway.core.errors import (
     GatewayError,
     LowConfidence,
     NotCalled,
+    UpstreamTimeout,
     reason_of,
 )
 from gateway.core.interfaces import AttemptTracer, Backend, Sink
@@ -181,8 +182,6 @@ class Pipeline:
     async def _first_item(self, call: _Call, plan: AttemptPlan) -> Item:
         """The first item, if it comes before the deadline. Raises what ended the attempt."""
         left_s = plan.deadline_s - time.perf_counter()
-        if left_s > self._health[call.attempt.deployment.name].longest_wait_s:
-            return await anext(call.items)
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 (this is a coroutine)
         late = DeadlinePassed("The answer didn't begin within the time for it.")
@@ -206,7 +205,11 @@ class Pipeline:
             if not await race.is_over(wait_s) and hedging.allows():
                 second = self._begin(work, work.plan.hedge(call.attempt))
                 race.enter(second, self._first_item(second, work.plan))
-            winner, first = await race.winner()
+            try:
+                winner, first = await race.winner()
+            except BackendError:
+                work.earlier_usd += sum(one.entry.cost.usd or 0 for one in race.others(call))
+                raise
         for loser in race.others(winner):
             await loser.items.aclose()
             work.earlier_usd += loser.entry.cost.usd or 0
@@ -228,29 +231,33 @@ class Pipeline:
         """One attempt: pass the items on, and record the entry exactly once, however it ends."""
         deployment = attempt.deployment
         health = self._health[deployment.name]
-        await health.enter()
+        era = await health.enter()
+        breaker = health.breaker
         meter = Meter(work.request, deployment, entry, self._price_call)
         answering = self._called(work, attempt, entry)
-        verdict: Callable[[], None] = health.breaker.gave_up
+        verdict: Callable[[], None] = partial(breaker.gave_up, era)
         try:
             async with aclosing(answering) as items:
                 async for item in items:
                     if entry.ttft_ms is None:
-                        verdict = health.breaker.succeeded
+                        verdict = partial(breaker.succeeded, era)
                     meter.observe(item)
                     yield item
                 meter.end("ok", 200)
         except LowConfidence as error:
-            verdict = health.breaker.succeeded
+            verdict = partial(breaker.succeeded, era)
             meter.give_up(error)
             raise
         except GatewayError as error:
             if isinstance(error, BackendError):
-                verdict = partial(health.breaker.failed, error)
+                verdict = partial(breaker.failed, era, error)
             meter.fail(error)
             raise
         except asyncio.CancelledError as cancelled:
-            meter.cut(reason_of(cancelled))
+            reason = reason_of(cancelled)
+            if isinstance(reason, DeadlinePassed) and attempt.number == 1:
+                verdict = partial(breaker.failed, era, UpstreamTimeout(reason.message))
+            meter.cut(reason)
             raise
         finally:
             # No await here: this also runs in a task that is being cancelled.

@@ -18,7 +18,7 @@ from gateway.core.answer import Answer, Item
 from gateway.core.cascade import Cascade
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.entry import LedgerEntry
-from gateway.core.errors import UpstreamError
+from gateway.core.errors import DeadlinePassed, UpstreamError
 from gateway.core.price import Price
 from gateway.core.request import Caller, ChatRequest
 from gateway.pipeline import Pipeline, Reply
@@ -72,6 +72,8 @@ def pipeline(
     fallback: Fallback = "none",
     *,
     keep_messages: bool = False,
+    deadline_s: float = 120,
+    health: Health | None = None,
 ) -> Pipeline:
     router = Router(
         deployments=[SMALL, LARGE],
@@ -84,7 +86,10 @@ def pipeline(
     return Pipeline(
         router=router,
         backends={"small": backend, "large": backend},
-        health=Health().configure(BreakerSettings(), dict.fromkeys(("small", "large"), Capacity())),
+        health=(health or Health()).of(
+            BreakerSettings(failures=1), dict.fromkeys(("small", "large"), Capacity())
+        ),
+        deadline_s=deadline_s,
         price_call=cost_of,
         sink=entries,
         retries={},
@@ -212,3 +217,16 @@ async def test_messages_are_kept_unless_they_are_too_long_or_too_deep(
     reply = await serving.answer(asked, Caller("req_1"))
     await reply.rest.aclose()
     assert (entries.kept[0].messages is not None) is kept
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_who_does_not_begin_before_the_deadline_has_failed(
+    backend: OpenAIBackend, entries: Entries, vendor: RunningVendor, *, stream: bool
+) -> None:
+    vendor.will(Behaviour(delay_s=5))
+    health = Health()
+    serving = pipeline(backend, entries, deadline_s=0.2, health=health)
+    with pytest.raises(DeadlinePassed):
+        await serving.answer(request(stream=stream), Caller("req_1"))
+    assert story_of(entries) == [(1, "small", "below_threshold", "timeout", 504)]
+    assert health.breaker_states()["small"] == "open"

@@ -57,7 +57,7 @@ def status_of(error: GatewayError) -> int:
     if isinstance(error, UnsupportedMediaType):
         return 415
     if isinstance(error, UpstreamError) and error.status is not None:
-        is_ours = error.status < 400 or error.status in _GATEWAY_KEY_REFUSED
+        is_ours = not 400 <= error.status < 600 or error.status in _GATEWAY_KEY_REFUSED
         return 502 if is_ours else error.status
     return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
 

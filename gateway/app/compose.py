@@ -16,7 +16,7 @@ from gateway.app.deployments import deployments_of
 from gateway.app.estimates import Estimates
 from gateway.app.observed import Observed, watcher
 from gateway.app.policies import configured_scorer, following_on, policies_of
-from gateway.app.resilience import balance_of, configured_health, hedging_of
+from gateway.app.resilience import balance_of, health_of, hedging_of
 from gateway.app.restart import same_backend
 from gateway.app.warming import live_policies, warm
 from gateway.backends.http1 import Timeouts
@@ -171,7 +171,7 @@ def compose(
         earlier=None if previous is None else previous.sessions,
     )
     health = Health() if previous is None else previous.health
-    states = configured_health(settings, health)
+    states = health_of(settings, health)
     balance = balance_of(settings, states)
     router = _router(settings, deployments, backends, estimates, sessions, balance, previous)
     if previous is None:

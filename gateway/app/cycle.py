@@ -110,9 +110,9 @@ class Cycle:
         if self._disconnected:
             return
         if not self.has_started:
+            self._head = self._head_of(message)
             self.has_started = True
             self._wants_continue = False
-            self._head = self._head_of(message)
             return
         body = message.get("body", b"")
         more = message.get("more_body", False)

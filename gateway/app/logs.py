@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import sys
 import threading
@@ -63,17 +64,26 @@ class Logs:
         while not ended:
             ended = self._ended.wait(WRITE_EVERY_S)
             if self._waiting:
-                sys.stdout.write("".join(self._lines()))
-                sys.stdout.flush()
+                # A full disk or a closed pipe must not end logging for good.
+                with contextlib.suppress(OSError, ValueError):
+                    sys.stdout.write("".join(self._lines()))
+                    sys.stdout.flush()
 
     def _lines(self) -> list[str]:
         lines = []
         for _ in range(len(self._waiting)):
             item = self._waiting.popleft()
-            fields = self._fields_of(item) if isinstance(item, logging.LogRecord) else _line(*item)
-            rendered = self._render(None, fields["level"], fields)
-            lines += [rendered.decode() if isinstance(rendered, bytes) else str(rendered), "\n"]
+            try:
+                line = self._rendered(item)
+            except Exception as error:  # of whoever wrote the record, who is not here any more
+                line = f"a line of the log can't be written: {error!r}"
+            lines += [line, "\n"]
         return lines
+
+    def _rendered(self, item: logging.LogRecord | tuple[datetime, Fields]) -> str:
+        fields = self._fields_of(item) if isinstance(item, logging.LogRecord) else _line(*item)
+        rendered = self._render(None, fields["level"], fields)
+        return rendered.decode() if isinstance(rendered, bytes) else str(rendered)
 
     def _fields_of(self, record: logging.LogRecord) -> Fields:
         fields: Fields = {

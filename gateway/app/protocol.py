@@ -48,7 +48,8 @@ class Limits:
     """What one client may take: bytes of a request's head, seconds, and connections of all.
 
     A body has `body_timeout_s`, and the time at the slowest rate; between two requests a connection
-    may be idle for `keep_alive_s`.
+    may be idle for `keep_alive_s`. A client that takes nothing of its answer for `write_timeout_s`
+    counts as gone.
     """
 
     header_bytes: int = 32 * 1024
@@ -56,6 +57,7 @@ class Limits:
     body_timeout_s: float = 20
     body_bytes_per_s: float = 1024
     keep_alive_s: float = 75
+    write_timeout_s: float = 60
     connections: int = 4096
 
 
@@ -101,6 +103,7 @@ class Protocol(asyncio.Protocol):
         self._queued: deque[Cycle] = deque()
         self._refusal: Refusal | None = None
         self._writable: asyncio.Future[None] | None = None
+        self._unread_timer: asyncio.TimerHandle | None = None
         self._client: tuple[str, int] | None = None
         self._server: tuple[str, int | None] | None = None
         self._is_reading = True
@@ -186,12 +189,25 @@ class Protocol(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client is slower than the answer."""
         self._writable = self._loop.create_future()
+        self._watch_unread()
 
     def resume_writing(self) -> None:
         """The client has caught up."""
+        if self._unread_timer is not None:
+            self._unread_timer.cancel()
+            self._unread_timer = None
         writable, self._writable = self._writable, None
         if writable is not None and not writable.done():
             writable.set_result(None)
+
+    def _watch_unread(self, earlier_bytes: int | None = None) -> None:
+        """Break off with a client that takes nothing; a slow one has all the time it needs."""
+        unread_bytes = self.transport.get_write_buffer_size()
+        if earlier_bytes is not None and unread_bytes >= earlier_bytes:
+            self.transport.abort()
+            return
+        wait_s = self._limits.write_timeout_s
+        self._unread_timer = self._loop.call_later(wait_s, self._watch_unread, unread_bytes)
 
     def shutdown(self) -> None:
         """Close the connection, or let its answer end it."""
@@ -366,6 +382,8 @@ class Protocol(asyncio.Protocol):
             self._refuse(BODY_TOO_SLOW)
         elif self._in_head:
             self._refuse(HEADERS_TOO_SLOW)
+        elif self._is_ending:
+            self.transport.abort()
         else:
             self.transport.close()
 

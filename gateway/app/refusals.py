@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from gateway.api.errors import envelope_of
 from gateway.api.security import SECURITY_HEADERS
 
+_PHRASES = {status.value: status.phrase for status in http.HTTPStatus}
+#: Upstreams also answer with statuses that no standard names, such as 529.
 STATUS_LINES = {
-    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode()
-    for status in http.HTTPStatus
+    status: f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n".encode()
+    for status in range(100, 1000)
 }
 
 

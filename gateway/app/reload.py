@@ -12,6 +12,7 @@ from pathlib import Path
 
 from gateway.app.compose import Gateway, compose
 from gateway.app.logs import set_level
+from gateway.app.resilience import set_limits
 from gateway.app.restart import Engine, Reachable, changed_keys, reachable
 from gateway.app.source import ConfigSource, Contents
 from gateway.core.decision import Explanation
@@ -160,6 +161,7 @@ class LiveGateway:
             _log.error("the changed configuration is refused, the old one stays: %s", error)
             return
         await gateway.start_after(previous)
+        set_limits(gateway.settings, gateway.health)
         gateway.observe()
         gateway.pipeline.tracer = self.tracer
         self.gateway, self.pipeline = gateway, gateway.pipeline

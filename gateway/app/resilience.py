@@ -11,13 +11,14 @@ from gateway.resilience.hedging import Hedging, HedgingSettings
 from gateway.settings import DeploymentSettings, Settings
 
 
-def configured_health(settings: Settings, health: Health) -> Mapping[str, DeploymentHealth]:
-    """The health of every configured deployment, what is known of it kept."""
-    breaker = settings.resilience.breaker
-    return health.configure(
-        BreakerSettings(breaker.failures, breaker.cooldown_s, breaker.longest_cooldown_s),
-        {entry.name: _capacity(entry) for entry in settings.deployments},
-    )
+def health_of(settings: Settings, health: Health) -> Mapping[str, DeploymentHealth]:
+    """The health of every configured deployment; the limits of one that is known stay."""
+    return health.of(_breaker(settings), _capacities(settings))
+
+
+def set_limits(settings: Settings, health: Health) -> None:
+    """Let the configured limits hold for what is known."""
+    health.configure(_breaker(settings), _capacities(settings))
 
 
 def balance_of(settings: Settings, health: Mapping[str, DeploymentHealth]) -> Balance:
@@ -34,6 +35,15 @@ def hedging_of(settings: Settings) -> Hedging | None:
     return Hedging(HedgingSettings(hedging.quantile, hedging.least_wait_s, hedging.most_share))
 
 
+def _breaker(settings: Settings) -> BreakerSettings:
+    breaker = settings.resilience.breaker
+    return BreakerSettings(breaker.failures, breaker.cooldown_s, breaker.longest_cooldown_s)
+
+
+def _capacities(settings: Settings) -> Mapping[str, Capacity]:
+    return {entry.name: _capacity(entry) for entry in settings.deployments}
+
+
 def _capacity(entry: DeploymentSettings) -> Capacity:
     if entry.backend == "local":  # its engine has the queue, for all web processes together
         return Capacity()
@@ -41,5 +51,4 @@ def _capacity(entry: DeploymentSettings) -> Capacity:
         most=entry.most_calls,
         most_waiting=entry.most_waiting,
         wait_s=entry.queue_timeout_s,
-        first_item_s=entry.connect_timeout_s + entry.timeout_s,
     )

@@ -158,6 +158,7 @@ def _limits(settings: Settings) -> Limits:
         body_timeout_s=server.body_timeout_s,
         body_bytes_per_s=server.min_body_kb_per_s * 1024,
         keep_alive_s=server.keep_alive_s,
+        write_timeout_s=server.write_timeout_s,
         connections=server.max_connections,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 REFRESH_EVERY_S = 1.0
 _MODEL = "/v1/models/"
 _OTHER = "other"
+
+_log = logging.getLogger("gateway.telemetry")
 
 
 class Telemetry:
@@ -94,7 +97,10 @@ class Telemetry:
 
     async def _refresh_on(self, metrics: Metrics) -> None:
         while True:
-            metrics.refresh(self._sources)
+            try:
+                metrics.refresh(self._sources)
+            except Exception:
+                _log.exception("the gauges can't be refreshed")
             await asyncio.sleep(REFRESH_EVERY_S)
 
     def _ledger_figures(self) -> LedgerFigures:

@@ -150,7 +150,7 @@ class Connection(asyncio.Protocol):
             return
         self._is_lent = False
         if self.complete and self.reusable and self._failure is None and self.is_open:
-            self._parts.clear()
+            self.taken()  # what nobody wanted; the next answer is read again
             self._set_deadline(self._loop.time() + KEEPALIVE_S)
             self._pool.put(self)
         else:
@@ -242,7 +242,8 @@ class Connection(asyncio.Protocol):
                 self._too_large()
             self.complete, self.reusable = True, False
             return
-        self._parts.append(body)
+        if body:  # a compressed part may hold no byte of the answer yet
+            self._parts.append(body)
 
     def on_message_complete(self) -> None:
         """The answer is whole."""

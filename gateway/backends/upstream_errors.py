@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -41,11 +42,11 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     """Seconds from `retry-after-ms` or `Retry-After` (seconds or a date); None without either."""
     try:
         if "retry-after-ms" in headers:
-            return max(0.0, float(headers["retry-after-ms"]) / 1e3)
+            return _seconds(float(headers["retry-after-ms"]) / 1e3)
         value = headers.get("retry-after")
         if value is None:
             return None
-        return max(0.0, float(value))
+        return _seconds(float(value))
     except ValueError:
         pass
     try:
@@ -53,6 +54,10 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     except ValueError:
         return None
     return max(0.0, when.timestamp() - time.time())
+
+
+def _seconds(asked: float) -> float | None:
+    return max(0.0, asked) if math.isfinite(asked) else None
 
 
 def _details(body: bytes) -> Mapping[str, Any]:

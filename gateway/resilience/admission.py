@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 
 
 class Full(Exception):
@@ -46,7 +47,8 @@ class Slots:
             if place.done() and not place.cancelled():
                 self.free()  # it was handed over while we were leaving
             else:
-                self._waiting.remove(place)
+                with suppress(ValueError):  # whoever freed a place has passed over it already
+                    self._waiting.remove(place)
             if isinstance(error, TimeoutError):
                 raise Full from None
             raise

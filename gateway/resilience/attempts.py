@@ -58,6 +58,7 @@ class AttemptPlan:
         self._failures_here = 0
         self._number = 1
         self._is_escalated = False
+        self._is_hedged = False
 
     def first(self) -> Attempt:
         """The attempt that the decision asked for."""
@@ -69,6 +70,7 @@ class AttemptPlan:
         It counts as made.
         """
         self._number += 1
+        self._is_hedged = True
         others = self._deployments[self._position + 1 :]
         tier = attempt.deployment.tier
         beside = next((one for one in others if one.tier is tier), attempt.deployment)
@@ -77,11 +79,13 @@ class AttemptPlan:
     def after(self, error: BackendError, *, is_recorded: bool = True) -> Attempt | None:
         """The attempt to make after `error`, or None when there is no sense in another.
 
-        An attempt that isn't `is_recorded` has left its number free.
+        An attempt that isn't `is_recorded` has left its number free, unless one beside it has the
+        next.
         """
         if isinstance(error, DeadlinePassed):
             return None
-        self._number += is_recorded
+        self._number += is_recorded or self._is_hedged
+        self._is_hedged = False
         escalation = self._decision.escalation
         if isinstance(error, LowConfidence) and not self._is_escalated and escalation is not None:
             return self._escalate(escalation)

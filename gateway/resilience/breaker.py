@@ -41,6 +41,7 @@ class Breaker:
         self._clock = clock
         self._failures = 0
         self._openings = 0
+        self._era = 0
         self._open_until_s: float | None = None
         self._probing_until_s = 0.0
         self.reason = ""
@@ -60,31 +61,38 @@ class Breaker:
         wait_s = max(self._open_until_s, self._probing_until_s) - now
         return wait_s if wait_s > 0 else None
 
-    def begin(self) -> None:
-        """A call begins: in the half-open state it is the probe, and no other may begin."""
+    def begin(self) -> int:
+        """A call begins: in the half-open state it is the probe, and no other may begin.
+
+        The answer belongs to the verdict. One on a call that had begun before the breaker opened
+        says nothing new: it neither closes it nor keeps it open for longer.
+        """
         if self._open_until_s is not None:
             self._probing_until_s = self._clock() + PROBE_S
+        return self._era
 
-    def succeeded(self) -> None:
+    def succeeded(self, era: int) -> None:
         """A call was answered."""
-        if self._failures or self._open_until_s is not None:
+        if era == self._era and (self._failures or self._open_until_s is not None):
             self._failures = self._openings = 0
             self._open_until_s = None
             self._probing_until_s = 0.0
 
-    def failed(self, error: BackendError) -> None:
+    def failed(self, era: int, error: BackendError) -> None:
         """A call failed; what is the request's own fault counts as an answer.
 
         A local engine says at once that it is loading or full, so nothing is gained by waiting.
         """
         if isinstance(error, NotCalled | EngineUnavailable):
-            self.gave_up()
+            self.gave_up(era)
             return
         is_broken = error.status is not None and (
             error.status < 400 or error.status in MISCONFIGURED
         )
         if isinstance(error, UpstreamError) and not (error.retryable or is_broken):
-            self.succeeded()
+            self.succeeded(era)
+            return
+        if era != self._era:
             return
         self._failures += 1
         self.reason = error.message
@@ -94,12 +102,14 @@ class Breaker:
         if was_probe or is_broken or is_asked_to_wait or self._failures >= self.settings.failures:
             self._open(asked_s)
 
-    def gave_up(self) -> None:
+    def gave_up(self, era: int) -> None:
         """A call ended without a verdict, such as one whose client left."""
-        self._probing_until_s = 0.0
+        if era == self._era:
+            self._probing_until_s = 0.0
 
     def _open(self, asked_s: float) -> None:
         settings = self.settings
+        self._era += 1
         cooldown_s = min(settings.cooldown_s * 2**self._openings, settings.longest_cooldown_s)
         cooldown_s *= random.uniform(1, 1 + _JITTER)  # noqa: S311 (jitter, not a secret)
         self._openings = min(self._openings + 1, 16)

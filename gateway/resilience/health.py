@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import math
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,15 +19,11 @@ _REMEMBERED, _LEAST_KNOWN = 200, 20
 
 @dataclass(slots=True, frozen=True)
 class Capacity:
-    """Calls at once (None: as many as come), calls that wait for one to end, and how long.
-
-    After `first_item_s` the backend itself gives up on an answer that hasn't begun.
-    """
+    """Calls at once (None: as many as come), calls that wait for one to end, and how long."""
 
     most: int | None = None
     most_waiting: int = 0
     wait_s: float = 10.0
-    first_item_s: float = math.inf
 
 
 class DeploymentHealth:
@@ -38,8 +33,6 @@ class DeploymentHealth:
         self.name = name
         self.breaker = Breaker(breaker)
         self.slots = Slots(capacity.most, capacity.most_waiting, capacity.wait_s)
-        #: Seconds until a call has begun to be answered, or has failed, without anybody's doing.
-        self.longest_wait_s = _longest_wait_s(capacity)
         self._newest: deque[float] = deque(maxlen=_REMEMBERED)
         self._sorted: list[float] = []
 
@@ -49,10 +42,9 @@ class DeploymentHealth:
         slots = self.slots
         slots.most, slots.most_waiting = capacity.most, capacity.most_waiting
         slots.wait_s = capacity.wait_s
-        self.longest_wait_s = _longest_wait_s(capacity)
 
-    async def enter(self) -> None:
-        """Begin a call; end it with `leave`.
+    async def enter(self) -> int:
+        """Begin a call; end it with `leave`. What is returned goes to the breaker's verdict.
 
         Raises DeploymentResting while the breaker is open, Overloaded where no place gets free.
         """
@@ -68,7 +60,7 @@ class DeploymentHealth:
             except DeploymentResting:
                 self.slots.free()
                 raise
-        self.breaker.begin()
+        return self.breaker.begin()
 
     def leave(self) -> None:
         """A call has ended."""
@@ -100,26 +92,32 @@ class DeploymentHealth:
             )
 
 
-def _longest_wait_s(capacity: Capacity) -> float:
-    return capacity.first_item_s + (0 if capacity.most is None else capacity.wait_s)
-
-
 class Health:
     """The health of every deployment, by name; it outlives a change of the configuration."""
 
     def __init__(self, known: Iterable[DeploymentHealth] = ()) -> None:
         self._known = {one.name: one for one in known}
 
+    def of(
+        self, breaker: BreakerSettings, capacities: Mapping[str, Capacity]
+    ) -> Mapping[str, DeploymentHealth]:
+        """The health of these deployments: as it is known, or new with these settings."""
+        new = {
+            name: DeploymentHealth(name, breaker, capacity)
+            for name, capacity in capacities.items()
+            if name not in self._known
+        }
+        self._known = {**self._known, **new}  # another thread may be reading it
+        return {name: self._known[name] for name in capacities}
+
     def configure(
         self, breaker: BreakerSettings, capacities: Mapping[str, Capacity]
     ) -> Mapping[str, DeploymentHealth]:
         """The health of these deployments with these settings; what is known of them is kept."""
+        known = self.of(breaker, capacities)
         for name, capacity in capacities.items():
-            if name in self._known:
-                self._known[name].settings(breaker, capacity)
-            else:
-                self._known[name] = DeploymentHealth(name, breaker, capacity)
-        return {name: self._known[name] for name in capacities}
+            known[name].settings(breaker, capacity)
+        return known
 
     def breaker_states(self) -> dict[str, BreakerState]:
         """By deployment: closed, half_open or open."""

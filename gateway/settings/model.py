@@ -39,6 +39,7 @@ class ServerSettings(_Section):
     body_timeout_s: Positive = 20
     min_body_kb_per_s: Positive = 1
     keep_alive_s: Positive = 75
+    write_timeout_s: Positive = 60
     max_connections: int = Field(4096, ge=1)
     shutdown_grace_s: Positive = 30
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import uvicorn
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from gateway.api.body import ClientLeft, read_body
@@ -81,6 +81,11 @@ class Connection:
         async with asyncio.timeout(PATIENCE_S):
             return await self._reader.readline()
 
+    async def exactly(self, size: int) -> bytes:
+        """So many bytes of what comes."""
+        async with asyncio.timeout(PATIENCE_S):
+            return await self._reader.readexactly(size)
+
     async def rest(self) -> bytes:
         """Everything up to the end of the connection."""
         async with asyncio.timeout(PATIENCE_S):
@@ -98,8 +103,9 @@ class Connection:
 
 
 class Server:
-    def __init__(self, port: int, lines: list[dict[str, Any]]) -> None:
+    def __init__(self, port: int, lines: list[dict[str, Any]], state: ServerState) -> None:
         self.port = port
+        self.state = state
         self.lines = lines
         self._open: list[asyncio.StreamWriter] = []
 
@@ -119,8 +125,10 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(limits: Limits = LIMITS, keys: tuple[str, ...] = ()) -> AsyncIterator[Server]:
-    gate = Gate(echo, KeyRing(keys))
+async def serving(
+    limits: Limits = LIMITS, keys: tuple[str, ...] = (), app: ASGIApp = echo
+) -> AsyncIterator[Server]:
+    gate = Gate(app, KeyRing(keys))
     lines: list[dict[str, Any]] = []
     gate.log_request = lambda line, _: lines.append(line)
     config = uvicorn.Config(gate, log_config=None, ws="none")
@@ -132,7 +140,7 @@ async def serving(limits: Limits = LIMITS, keys: tuple[str, ...] = ()) -> AsyncI
         "127.0.0.1",
         0,
     )
-    server = Server(listener.sockets[0].getsockname()[1], lines)
+    server = Server(listener.sockets[0].getsockname()[1], lines, state)
     yield server
     server.close()
     listener.close()
@@ -360,3 +368,34 @@ async def test_pipelined_requests_are_answered_in_order(server: Server) -> None:
     connection.send(b"".join(GET.replace(b"/x", b"/%d" % number) for number in range(5)))
     for number in range(5):
         assert json.loads((await connection.answer()).body)["path"] == f"/{number}"
+
+
+async def flood(scope: Scope, receive: Receive, send: Send) -> None:
+    """Answers with 100 MB."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    for _ in range(1000):
+        await send({"type": "http.response.body", "body": b"x" * 100_000, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def test_a_client_that_takes_nothing_of_its_answer_is_left() -> None:
+    async with serving(replace(LIMITS, write_timeout_s=0.3), app=flood) as server:
+        stalled = await server.connect()
+        stalled.send(GET)
+        while not server.state.connections:
+            await asyncio.sleep(0.01)
+        async with asyncio.timeout(PATIENCE_S):
+            while server.state.connections or server.state.tasks:
+                await asyncio.sleep(0.05)
+        stalled.writer.transport.abort()
+
+
+async def test_a_client_that_takes_little_at_a_time_is_served() -> None:
+    async with serving(replace(LIMITS, write_timeout_s=0.3), app=flood) as server:
+        slow = await server.connect()
+        slow.send(GET)
+        for _ in range(10):
+            await slow.exactly(4_000_000)  # no less moves the kernels' buffers
+            await asyncio.sleep(0.1)
+        assert len(server.state.connections) == 1
+        slow.writer.transport.abort()

@@ -249,6 +249,25 @@ async def test_a_stream_that_nobody_reads_is_held_back() -> None:
         connection.release()
 
 
+async def test_a_connection_whose_stream_nobody_read_to_its_end_reads_the_next_answer() -> None:
+    long = chunked(b"x" * (HIGH_WATER_BYTES + 10_000))
+    async with asyncio.timeout(5), pool_to(Upstream(long, whole(b"next"))) as pool:
+        connection = await pool.post(b"{}", whole=False, limit=LIMIT)
+        while not connection.complete:
+            await asyncio.sleep(0.01)
+        connection.release()
+        assert await body_of(pool) == b"next"
+
+
+async def test_a_compressed_stream_may_begin_without_a_byte() -> None:
+    packed = gzip.compress(b"hello world")
+    pieces = (packed[:10], packed[10:])  # the header alone comes first
+    framed = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+    head = OK + b"transfer-encoding: chunked\r\ncontent-encoding: gzip\r\n\r\n"
+    async with pool_to(Upstream(head + framed + b"0\r\n\r\n")) as pool:
+        assert await body_of(pool, stream=True) == b"hello world"
+
+
 async def test_a_refusal_is_read_so_far_and_its_status_kept() -> None:
     refused = whole(b"no " * MAX_REFUSAL_BYTES, status=b"HTTP/1.1 500 Oops\r\n")
     async with pool_to(Upstream(refused)) as pool:

@@ -48,6 +48,8 @@ def test_when_to_try_again() -> None:
     assert retry_after_s({"retry-after": "3"}) == 3
     assert retry_after_s({"retry-after-ms": "250", "retry-after": "3"}) == 0.25
     assert retry_after_s({"retry-after": "soon"}) is None
+    assert retry_after_s({"retry-after": "inf"}) is None
+    assert retry_after_s({"retry-after-ms": "nan"}) is None
     date = email.utils.formatdate(time.time() + 10, usegmt=True)
     wait_s = retry_after_s({"retry-after": date})
     assert wait_s is not None

@@ -115,6 +115,16 @@ def test_a_missing_or_wrong_key(gateway: RunningGateway, key: str | None) -> Non
     assert httpx.get(f"{gateway.url}/healthz").status_code == 200
 
 
+def test_a_status_that_no_standard_names_is_told(
+    client: OpenAI, gateway: RunningGateway, vendor: RunningVendor
+) -> None:
+    vendor.always(Behaviour(status=529, headers={"retry-after": "inf"}))
+    with pytest.raises(openai.InternalServerError) as caught:
+        client.chat.completions.create(model="gpt-4o", messages=HARD)
+    assert caught.value.status_code == 529
+    assert "simulated 529" in caught.value.message
+
+
 def test_an_upstream_failure_is_retried_then_falls_back(
     gateway: RunningGateway, client: OpenAI, vendor: RunningVendor
 ) -> None:

@@ -91,3 +91,15 @@ async def test_a_thousand_at_once_lose_nothing() -> None:
     await asyncio.gather(*(work() for _ in range(1000)))
     assert most == 7
     assert slots.used == slots.waiting == 0
+
+
+async def test_who_leaves_as_a_place_gets_free_leaves_nothing_behind() -> None:
+    slots = Slots(1, 5, wait_s=5)
+    assert slots.take_now()
+    leaving = asyncio.create_task(slots.take())
+    await asyncio.sleep(0)
+    leaving.cancel()
+    slots.free()  # before the one that leaves has run
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert (slots.used, slots.waiting) == (0, 0)

@@ -184,3 +184,11 @@ def test_a_hedge_goes_to_the_next_deployment_of_the_tier_or_to_the_same_one() ->
     following = attempts.after(UpstreamError("down", status=503))
     assert following is not None
     assert following.number == 3
+
+
+def test_a_hedges_number_is_never_given_again() -> None:
+    attempts = plan(0, SMALL, SPARE)
+    assert attempts.hedge(attempts.first()).number == 2
+    following = attempts.after(Overloaded("full", status=503), is_recorded=False)
+    assert following is not None
+    assert following.number == 3

@@ -26,7 +26,7 @@ def known() -> Health:
 
 def break_down(known: Health, name: str) -> None:
     health = known.configure(BreakerSettings(failures=1), {name: Capacity()})[name]
-    health.breaker.failed(UpstreamError("down", status=500))
+    health.breaker.failed(0, UpstreamError("down", status=500))
 
 
 def names(deployments: object) -> str:

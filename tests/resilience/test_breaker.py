@@ -37,8 +37,7 @@ def breaker(clock: Clock) -> Breaker:
 
 def fail(breaker: Breaker, *errors: BackendError) -> None:
     for error in errors:
-        breaker.begin()
-        breaker.failed(error)
+        breaker.failed(breaker.begin(), error)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +61,7 @@ def test_failures_in_a_row_open_it(breaker: Breaker, error: BackendError) -> Non
 
 def test_an_answer_between_them_does_not_count_them_together(breaker: Breaker) -> None:
     fail(breaker, DOWN, DOWN)
-    breaker.succeeded()
+    breaker.succeeded(breaker.begin())
     fail(breaker, DOWN, DOWN)
     assert breaker.state == "closed"
 
@@ -101,9 +100,9 @@ def test_one_probe_goes_through_after_the_cooldown_and_closes_it(
     clock.now += 12
     assert breaker.state == "half_open"
     assert breaker.refused_for_s() is None
-    breaker.begin()
+    probe = breaker.begin()
     assert breaker.refused_for_s() is not None  # there is one already
-    breaker.succeeded()
+    breaker.succeeded(probe)
     assert breaker.refused_for_s() is None
     breaker.begin()
     assert breaker.refused_for_s() is None
@@ -125,9 +124,27 @@ def test_a_probe_that_fails_opens_it_for_twice_as_long_up_to_a_limit(
 def test_a_probe_without_a_verdict_lets_another_one_through(breaker: Breaker, clock: Clock) -> None:
     fail(breaker, DOWN, DOWN, DOWN)
     clock.now += 12
-    breaker.begin()
-    breaker.gave_up()
+    breaker.gave_up(breaker.begin())
     assert breaker.refused_for_s() is None
     breaker.begin()
     clock.now += PROBE_S + 1  # it never came back
     assert breaker.refused_for_s() is None
+
+
+def test_calls_that_were_in_flight_when_it_opened_change_nothing(
+    breaker: Breaker, clock: Clock
+) -> None:
+    burst = [breaker.begin() for _ in range(50)]
+    for era in burst[:40]:
+        breaker.failed(era, DOWN)
+    assert 10 <= (breaker.refused_for_s() or 0) <= 12
+    breaker.succeeded(burst[40])
+    assert breaker.refused_for_s() is not None
+    clock.now += 12.1
+    probe = breaker.begin()
+    breaker.gave_up(burst[41])
+    breaker.failed(burst[42], DOWN)
+    assert breaker.refused_for_s() is not None  # the probe is still the only one
+    breaker.succeeded(probe)
+    breaker.failed(burst[43], DOWN)
+    assert breaker.state == "closed"

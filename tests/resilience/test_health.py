@@ -14,7 +14,7 @@ def health(capacity: Capacity = Capacity()) -> DeploymentHealth:  # noqa: B008 (
 async def test_a_resting_deployment_says_for_how_long_and_why() -> None:
     one = health()
     await one.enter()
-    one.breaker.failed(UpstreamError("The disk is on fire.", status=500))
+    one.breaker.failed(0, UpstreamError("The disk is on fire.", status=500))
     one.leave()
     with pytest.raises(DeploymentResting, match=r"gpt .* The disk is on fire") as caught:
         await one.enter()
@@ -56,3 +56,12 @@ def test_what_is_known_outlives_other_settings() -> None:
     assert known.calls() == {"gpt": 1, "new": 0}
     assert known.breaker_states() == {"gpt": "closed", "new": "closed"}
     assert known.queues() == {"gpt": 0, "new": 0}
+
+
+def test_asking_for_what_is_known_changes_no_limit() -> None:
+    known = Health()
+    first = known.configure(BreakerSettings(), {"gpt": Capacity(most=1)})["gpt"]
+    again = known.of(BreakerSettings(failures=9), {"gpt": Capacity(most=5), "new": Capacity()})
+    assert again["gpt"] is first
+    assert (first.slots.most, first.breaker.settings.failures) == (1, 5)
+    assert known.calls() == {"gpt": 0, "new": 0}
