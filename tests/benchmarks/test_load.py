@@ -8,6 +8,9 @@ from benchmarks.upstream import CHUNKS, SLOW_S
 from tests.benchmarks.conftest import Ask
 from tests.gateway_process import free_port
 
+#: A loop's timer may fire as much early as its clock is coarse.
+CLOCK_MS = 2
+
 
 async def _load(port: int, requests: Requests, *, streaming: bool = False) -> LoadResult:
     return await closed_loop(port, requests, connections=4, seconds=0.2, streaming=streaming)
@@ -52,7 +55,7 @@ async def test_an_open_loop_keeps_its_rate_and_counts_from_the_tick(
     result = await open_loop(upstream_port, slow, per_second=50, seconds=0.4, connections=1)
     assert result.answers == 20
     assert not result.failures
-    assert min(result.latencies_ms) >= SLOW_S * 1e3
+    assert min(result.latencies_ms) >= SLOW_S * 1e3 - CLOCK_MS
     assert result.seconds < 20 * SLOW_S / 2  # not one after the other
 
 

@@ -70,7 +70,7 @@ def test_the_upstreams_wish_to_wait_is_honoured(vendor: RunningVendor, tmp_path:
         vendor.will(Behaviour(status=429, headers={"retry-after": "1"}))
         assert ask(gateway).status_code == 200
         first, second = vendor.received
-        assert second.received_s - first.received_s >= 1
+        assert second.received_s - first.received_s > 0.99  # the timer may be a little early
 
 
 def test_no_attempt_goes_on_beyond_the_deadline(vendor: RunningVendor, tmp_path: Path) -> None:
