@@ -87,8 +87,12 @@ class Gateway:
                 await backend.stop()
             raise
 
-    def observe(self) -> None:
-        """Learn from calls that end from now on, whichever gateway of a line began them."""
+    def learn_after(self, previous: Gateway) -> None:
+        """Take over what `previous` has learnt, and learn from calls that end from now on.
+
+        Not before: calls have ended while this gateway was composed and started.
+        """
+        self.estimates.learn_from(previous.estimates)
         self.sink.observers = (self.estimates.observe, watcher(self.router))
 
     async def stop(self) -> None:
@@ -180,7 +184,6 @@ def compose(
         feedback = FeedbackBook(settings.ledger.url)
     else:
         ledger, sink, feedback = previous.ledger, previous.sink, previous.feedback
-        estimates.learn_from(previous.estimates)
     pipeline = Pipeline(
         router=router,
         backends=backends,

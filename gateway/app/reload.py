@@ -162,7 +162,7 @@ class LiveGateway:
             return
         await gateway.start_after(previous)
         set_limits(gateway.settings, gateway.health)
-        gateway.observe()
+        gateway.learn_after(previous)
         gateway.pipeline.tracer = self.tracer
         self.gateway, self.pipeline = gateway, gateway.pipeline
         self._retired.append((previous, time.monotonic()))

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from gateway.api.parse import parse_chat
+from gateway.app.compose import compose
 from gateway.app.policies import configured_scorer
 from gateway.app.reload import LiveGateway
 from gateway.app.source import ConfigSource
@@ -151,6 +152,17 @@ async def test_what_was_learnt_lasts(reloading: Reloading) -> None:
     assert after.sessions.last((None, "s")) == "big"
     assert after.estimates._output_tokens["small"] == tokens
     assert {name: after.router.policies[name].source for name in sources} == sources
+
+
+async def test_what_is_learnt_while_a_change_is_prepared_lasts(reloading: Reloading) -> None:
+    live = reloading.live
+    previous = live.gateway
+    after = compose(previous.settings, Environment({}), {}, previous)
+    await reloading.answer("small")
+    after.learn_after(previous)
+    await reloading.answer("small")
+    once = previous.estimates._output_tokens["small"]
+    assert after.estimates._output_tokens["small"] < once < 256
 
 
 async def test_a_new_target_knows_what_was_spent_and_what_is_still_in_flight(
