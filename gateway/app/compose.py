@@ -111,7 +111,8 @@ class Gateway:
             return
         if sources:
             with contextlib.suppress(TimeoutError, LedgerUnavailable):
-                await asyncio.wait_for(self.ledger.wait_written(), _WRITTEN_WITHIN_S)
+                async with asyncio.timeout(_WRITTEN_WITHIN_S):
+                    await self.ledger.wait_written()
         url, workers = self.settings.ledger.url, self.settings.server.workers
         await asyncio.to_thread(warm, live, url, self.router.version, workers)
 

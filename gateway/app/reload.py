@@ -78,8 +78,7 @@ class LiveGateway:
         """Stop watching, and the gateway with everything that it holds open."""
         if self._watching is not None:
             self._watching.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watching
+            await asyncio.wait([self._watching])
         for backend in self._left_over([]):
             await backend.stop()
         await self.gateway.stop()
@@ -128,7 +127,9 @@ class LiveGateway:
     async def _wait(self) -> bool:
         """Sleep until the next look; whether somebody asked for a reload."""
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._asked.wait(), LOOK_EVERY_S)
+            # Not wait_for: before Python 3.12 it can lose the cancellation that ends this task.
+            async with asyncio.timeout(LOOK_EVERY_S):
+                await self._asked.wait()
         is_asked = self._asked.is_set()
         self._asked.clear()
         return is_asked
