@@ -1,0 +1,184 @@
+"""Parts of a chat message and Anthropic's content blocks, both ways.
+
+What neither side names (`search_result`, a server tool's blocks) passes untouched, and so does
+`cache_control`. An image's `detail`, a document's `citations` and `context` have no counterpart.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from gateway.core.errors import CapabilityMissing, InvalidRequest
+from gateway.wire.json_objects import Json, compact, object_at, objects_at, text_at, without
+
+_DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),(.*)", re.DOTALL)
+_WEB = ("http://", "https://")
+_PDF = "application/pdf"
+
+
+def blocks_of(content: object, param: str) -> list[Json]:
+    """A chat message's content as blocks. Blank texts are left out: Anthropic refuses them."""
+    if content is None:
+        return []
+    if isinstance(content, str):
+        content = [{"type": "text", "text": content}]
+    parts = objects_at(content, param)
+    blocks = (_block(part, f"{param}[{index}]") for index, part in enumerate(parts))
+    return [block for block in blocks if block.get("type") != "text" or block["text"].strip()]
+
+
+def _block(part: Json, param: str) -> Json:
+    match part.get("type"):
+        case "text":
+            return {"type": "text", "text": text_at(part, "text", param), **_marks(part)}
+        case "refusal":
+            return {"type": "text", "text": text_at(part, "refusal", param), **_marks(part)}
+        case "image_url":
+            return {"type": "image", "source": _image_source(part, param), **_marks(part)}
+        case "file":
+            return _document(part, param)
+        case "input_audio":
+            raise CapabilityMissing("The model that was chosen can't hear audio.", param=param)
+        case _:
+            return part
+
+
+def _marks(holder: Mapping[str, Any]) -> Json:
+    """What stays on a part as it is, in either form."""
+    mark = holder.get("cache_control")
+    return {} if mark is None else {"cache_control": mark}
+
+
+def _image_source(part: Json, param: str) -> Json:
+    image = part.get("image_url")
+    url = image if isinstance(image, str) else None
+    if url is None:
+        url = text_at(object_at(image, f"{param}.image_url"), "url", f"{param}.image_url")
+    if url.startswith(_WEB):
+        return {"type": "url", "url": url}
+    media_type, data = _data_url(url, param)
+    media_type = "image/jpeg" if media_type == "image/jpg" else media_type
+    return {"type": "base64", "media_type": media_type, "data": data}
+
+
+def _data_url(url: str, param: str) -> tuple[str, str]:
+    """The media type and the base64 text of a data URL."""
+    parts = _DATA_URL.fullmatch(url)
+    if parts is None or "base64" not in parts[2].split(";"):
+        raise InvalidRequest("Expected an http(s) URL or a base64 data URL.", param=param)
+    return parts[1].lower(), parts[3]
+
+
+def _document(part: Json, param: str) -> Json:
+    file = object_at(part.get("file"), f"{param}.file")
+    name = file.get("filename")
+    title = {"title": name} if isinstance(name, str) and name else {}
+    return {"type": "document", "source": _document_source(file, param), **title, **_marks(part)}
+
+
+def _document_source(file: Json, param: str) -> Json:
+    if isinstance(file.get("file_id"), str):
+        return {"type": "file", "file_id": file["file_id"]}
+    data = text_at(file, "file_data", f"{param}.file")
+    if data.startswith(_WEB):
+        return {"type": "url", "url": data}
+    media_type, data = _data_url(data, param) if data.startswith("data:") else (_PDF, data)
+    if not media_type.startswith("text/"):
+        return {"type": "base64", "media_type": media_type, "data": data}
+    try:
+        text = base64.b64decode(data, validate=True).decode()
+    except (binascii.Error, UnicodeDecodeError):
+        raise InvalidRequest("The file's data is not base64 of UTF-8 text.", param=param) from None
+    return {"type": "text", "media_type": "text/plain", "data": text}
+
+
+def parts_of(content: object, param: str) -> list[Json]:
+    """Anthropic's content, a string or blocks, as a chat message's parts.
+
+    A document's plain text becomes a text part, its title before it.
+    """
+    if isinstance(content, str):
+        content = [{"type": "text", "text": content}]
+    parts: list[Json] = []
+    for index, block in enumerate(objects_at(content, param)):
+        parts += _parts(block, f"{param}[{index}]")
+    return parts
+
+
+def _parts(block: Json, param: str) -> list[Json]:
+    match block.get("type"):
+        case "text":
+            return [{"type": "text", "text": text_at(block, "text", param), **_marks(block)}]
+        case "image":
+            return [_image_part(block, param)]
+        case "document":
+            return _document_parts(block, param)
+        case _:
+            return [block]
+
+
+def _image_part(block: Json, param: str) -> Json:
+    source = object_at(block.get("source"), f"{param}.source")
+    if source.get("type") == "file":
+        return block
+    return {
+        "type": "image_url",
+        "image_url": {"url": _url_of(source, f"{param}.source")},
+        **_marks(block),
+    }
+
+
+def _url_of(source: Json, param: str) -> str:
+    if source.get("type") == "url":
+        return text_at(source, "url", param)
+    media_type, data = text_at(source, "media_type", param), text_at(source, "data", param)
+    return f"data:{media_type};base64,{data}"
+
+
+def _document_parts(block: Json, param: str) -> list[Json]:
+    source = object_at(block.get("source"), f"{param}.source")
+    title = block.get("title") or None
+    match source.get("type"):
+        case "text":
+            data = text_at(source, "data", f"{param}.source")
+            text = data if title is None else f"{title}\n\n{data}"
+            return [{"type": "text", "text": text, **_marks(block)}]
+        case "content":
+            return parts_of(source.get("content"), f"{param}.source.content")
+        case "file":
+            file: Json = {"file_id": text_at(source, "file_id", f"{param}.source")}
+        case _:
+            file = {"file_data": _url_of(source, f"{param}.source")}
+    named = {} if title is None else {"filename": title}
+    return [{"type": "file", "file": {**file, **named}, **_marks(block)}]
+
+
+def result_parts(content: object, param: str) -> tuple[list[Json], list[Json]]:
+    """A tool result as text parts, and the images and files that a tool message can't hold.
+
+    Blocks that neither side names are kept as JSON text.
+    """
+    texts: list[Json] = []
+    attachments: list[Json] = []
+    for part in [] if content is None else parts_of(content, param):
+        match part.get("type"):
+            case "text":
+                texts.append(part)
+            case "image_url" | "file":
+                attachments.append(part)
+            case _:
+                text = compact(without(part, "cache_control"))
+                texts.append({"type": "text", "text": text, **_marks(part)})
+    return texts, attachments
+
+
+def folded(parts: list[Json]) -> str | list[Json]:
+    """One plain text as a string; anything else as it is."""
+    if len(parts) == 1 and parts[0].keys() == {"type", "text"} and parts[0]["type"] == "text":
+        text: str = parts[0]["text"]
+        return text
+    return parts

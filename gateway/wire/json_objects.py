@@ -1,0 +1,59 @@
+"""Reading JSON that nobody has checked yet: the right shape, or an InvalidRequest that names it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from gateway.core.errors import InvalidRequest
+
+Json = dict[str, Any]
+
+
+def object_at(value: object, param: str) -> Json:
+    """The value as an object, else InvalidRequest."""
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"'{param}' must be an object.", param=param)
+    return value
+
+
+def objects_at(value: object, param: str) -> list[Json]:
+    """The value as a list of objects (null is an empty one), else InvalidRequest."""
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise InvalidRequest(f"'{param}' must be a list of objects.", param=param)
+    return value
+
+
+def text_at(holder: Mapping[str, Any], key: str, param: str) -> str:
+    """The member `key` as a string, else InvalidRequest."""
+    value = holder.get(key)
+    if not isinstance(value, str):
+        raise InvalidRequest(f"'{param}.{key}' must be a string.", param=f"{param}.{key}")
+    return value
+
+
+def without(holder: Mapping[str, Any], *keys: str) -> Json:
+    """The members that are not named, nulls left out."""
+    return {key: value for key, value in holder.items() if key not in keys and value is not None}
+
+
+def tool_input(arguments: object) -> Json:
+    """A tool call's `arguments` as an object; what is none is kept as the text `arguments`."""
+    if isinstance(arguments, dict):
+        return arguments
+    if not isinstance(arguments, str) or not arguments.strip():
+        return {}
+    try:
+        parsed = orjson.loads(arguments)
+    except orjson.JSONDecodeError:
+        parsed = None
+    return parsed if isinstance(parsed, dict) else {"arguments": arguments}
+
+
+def compact(value: object) -> str:
+    """The value as JSON text."""
+    return orjson.dumps(value).decode()
