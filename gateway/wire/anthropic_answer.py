@@ -128,9 +128,9 @@ def message_of(completion: Mapping[str, Any]) -> Json:
 
     Reasoning that came without Anthropic's signed blocks becomes a block with an empty signature.
     """
-    choice = next(iter(completion.get("choices") or []), {})
+    choice: Json = next(iter(completion.get("choices") or []), {})
     message = choice.get("message") or {}
-    calls = message.get("tool_calls") or []
+    calls: list[Json] = message.get("tool_calls") or []
     stopped_by = choice.get("stop_reason")
     stop = stop_reason(choice.get("finish_reason"), stopped_by=stopped_by, has_calls=bool(calls))
     texts = _texts(message.get("content")) or _texts(message.get("refusal"))
@@ -220,13 +220,8 @@ def messages_usage(usage: Mapping[str, Any]) -> Json:
         "cache_creation_input_tokens": written,
         "output_tokens": usage.get("completion_tokens") or 0,
         **({} if thought is None else {"output_tokens_details": {"thinking_tokens": thought}}),
-        **_own_usage(usage),
+        **{key: usage[key] for key in _OWN_USAGE if usage.get(key) is not None},
     }
-
-
-def _own_usage(usage: Mapping[str, Any]) -> Json:
-    """`service_tier` is in chat too, with other values, but beside the usage and not in it."""
-    return {key: usage[key] for key in _OWN_USAGE if usage.get(key) is not None}
 
 
 def chat_error(envelope: Mapping[str, Any]) -> Json:

@@ -182,8 +182,7 @@ def chat_body(messages: Mapping[str, Any]) -> Json:
     """
     chat: list[Json] = []
     if messages.get("system"):
-        content = folded(parts_of(messages["system"], "system"))
-        chat.append({"role": "system", "content": content})
+        chat.append({"role": "system", "content": folded(parts_of(messages["system"], "system"))})
     for index, message in enumerate(objects_at(messages.get("messages"), "messages")):
         param = f"messages[{index}]"
         content = message.get("content")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,32 +42,33 @@ class ChunksFromEvents:
         self._usage: Json = {}
         self._blocks: dict[int, Json] = {}
         self._calls = 0
+        self._readers: dict[str, Callable[[Mapping[str, Any]], list[Json]]] = {
+            "message_start": self._message_start,
+            "content_block_start": self._start,
+            "content_block_delta": self._delta,
+            "content_block_stop": self._stop,
+            "message_delta": self._message_delta,
+            "message_stop": self._message_stop,
+        }
         self.done = False
 
     def push(self, event: Mapping[str, Any]) -> list[Json]:
         """The chunks that this event makes; none for `ping` and for events that aren't known."""
-        match event.get("type"):
-            case "message_start":
-                message = event.get("message") or {}
-                self._frame["id"] = message.get("id") or ""
-                self._frame["model"] = message.get("model") or ""
-                self._count(message.get("usage"))
-                return [self._chunk({"role": "assistant", "content": ""})]
-            case "content_block_start":
-                return self._start(event)
-            case "content_block_delta":
-                return self._delta(event)
-            case "content_block_stop":
-                return self._stop(self._blocks.pop(event.get("index", 0), {}))
-            case "message_delta":
-                return self._message_delta(event)
-            case "message_stop":
-                self.done = True
-                return [{**self._frame, "choices": [], "usage": chat_usage(self._usage)}]
-            case "error":
-                raise _upstream_error(event)
-            case _:
-                return []
+        if event.get("type") == "error":
+            raise _upstream_error(event)
+        read = self._readers.get(str(event.get("type")))
+        return [] if read is None else read(event)
+
+    def _message_start(self, event: Mapping[str, Any]) -> list[Json]:
+        message = event.get("message") or {}
+        self._frame["id"] = message.get("id") or ""
+        self._frame["model"] = message.get("model") or ""
+        self._count(message.get("usage"))
+        return [self._chunk({"role": "assistant", "content": ""})]
+
+    def _message_stop(self, _: Mapping[str, Any]) -> list[Json]:
+        self.done = True
+        return [{**self._frame, "choices": [], "usage": chat_usage(self._usage)}]
 
     def _chunk(self, delta: Json, finish: str | None = None, **more: Any) -> Json:
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish, **more}
@@ -119,7 +120,8 @@ class ChunksFromEvents:
         call = {"index": block["call"], "function": {"arguments": text}}
         return self._chunk({"tool_calls": [call]})
 
-    def _stop(self, block: Json) -> list[Json]:
+    def _stop(self, event: Mapping[str, Any]) -> list[Json]:
+        block = self._blocks.pop(event.get("index", 0), {})
         if "call" in block and "written" not in block:
             return [self._arguments(block, compact(block.get("input") or {}))]
         if block.get("type") == "thinking" and block.get("signature"):
@@ -222,7 +224,7 @@ class EventsFromChunks:
 
     def _message_start(self, chunk: Mapping[str, Any]) -> Json:
         self._begun = True
-        message = {
+        message: Json = {
             "id": chunk.get("id") or "",
             "type": "message",
             "role": "assistant",
