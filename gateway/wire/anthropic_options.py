@@ -89,8 +89,8 @@ def messages_options(
     _refuse_other_shapes(chat)
     options = without(chat, *_CHAT_ONLY, *_CHAT_TRANSLATED)
     limit = chat.get("max_completion_tokens") or chat.get("max_tokens")
-    stop = chat.get("stop") or []
-    stops = [stop] if isinstance(stop, str) else stop
+    stop = chat.get("stop")
+    stops = stop if isinstance(stop, list) else [stop]
     if stops := [text for text in stops if isinstance(text, str) and text.strip()]:
         options["stop_sequences"] = stops
     if (temperature := chat.get("temperature")) is not None:
@@ -110,7 +110,8 @@ def messages_options(
 def _refuse_other_shapes(chat: Mapping[str, Any]) -> None:
     if (chat.get("n") or 1) != 1:
         raise CapabilityMissing("The chosen model gives one choice only.", param="n")
-    if "audio" in (chat.get("modalities") or []):
+    modalities = chat.get("modalities")
+    if isinstance(modalities, list) and "audio" in modalities:
         raise CapabilityMissing("The chosen model doesn't speak.", param="modalities")
 
 
@@ -174,7 +175,8 @@ def messages_tool_choice(chat: Mapping[str, Any], tools: list[Json]) -> Json:
 
 def _allowed(allowed: Json, tools: list[Json]) -> Json:
     listed = objects_at(allowed.get("tools"), "tool_choice.allowed_tools.tools")
-    names = {(tool.get("function") or {}).get("name") for tool in listed}
+    param = "tool_choice.allowed_tools.tools.function"
+    names = {text_at(object_at(tool.get("function"), param), "name", param) for tool in listed}
     tools[:] = [tool for tool in tools if tool.get("name") in names]
     return {"type": "any" if allowed.get("mode") == "required" else "auto"}
 

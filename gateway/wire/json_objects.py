@@ -13,9 +13,12 @@ Json = dict[str, Any]
 
 
 def object_at(value: object, param: str) -> Json:
-    """The value as an object, else InvalidRequest."""
+    """The value as an object whose `type` and `role`, if any, are strings; else InvalidRequest."""
     if not isinstance(value, dict):
         raise InvalidRequest(f"'{param}' must be an object.", param=param)
+    for key in ("type", "role"):
+        if not isinstance(value.get(key), str | None):
+            raise InvalidRequest(f"'{param}.{key}' must be a string.", param=f"{param}.{key}")
     return value
 
 
@@ -23,9 +26,9 @@ def objects_at(value: object, param: str) -> list[Json]:
     """The value as a list of objects (null is an empty one), else InvalidRequest."""
     if value is None:
         return []
-    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
-        raise InvalidRequest(f"'{param}' must be a list of objects.", param=param)
-    return value
+    if not isinstance(value, list):
+        raise InvalidRequest(f"'{param}' must be a list.", param=param)
+    return [object_at(item, f"{param}[{index}]") for index, item in enumerate(value)]
 
 
 def text_at(holder: Mapping[str, Any], key: str, param: str) -> str:

@@ -1,17 +1,17 @@
-"""The vendors' own types, read strictly: a TypedDict's iterables too, and no key too many."""
+"""The vendors' own types; they check the names they know and let others pass."""
 
 from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 from anthropic.types import Message, RawMessageStreamEvent
-from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
+from anthropic.types.message_create_params import MessageCreateParams
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
-from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
+from openai.types.chat.completion_create_params import CompletionCreateParams
 from pydantic import TypeAdapter
 
-MESSAGES_BODY = MessageCreateParamsNonStreaming
-CHAT_BODY = CompletionCreateParamsNonStreaming
+MESSAGES_BODY = MessageCreateParams
+CHAT_BODY = CompletionCreateParams
 EVENT = RawMessageStreamEvent
 
 

@@ -1,3 +1,4 @@
+from itertools import chain
 from typing import Any
 
 import orjson
@@ -58,7 +59,10 @@ def test_images_and_files_become_blocks() -> None:
         {"type": "image_url", "image_url": {"url": "https://a.example/b.png", "detail": "low"}},
         {
             "type": "file",
-            "file": {"file_data": "data:application/pdf;base64,AA==", "filename": "f"},
+            "file": {
+                "file_data": "data:application/pdf;base64,AA==",
+                "filename": "f",
+            },
         },
         {"type": "file", "file": {"file_data": "data:text/plain;base64,aGk="}},
         {"type": "file", "file": {"file_id": "file_1"}},
@@ -346,7 +350,7 @@ THOUGHTS = st.builds(
 
 
 def joined(*groups: st.SearchStrategy[list[Any]]) -> st.SearchStrategy[Any]:
-    return st.tuples(*groups).map(lambda found: sum(found, [])).filter(bool).map(folded)
+    return st.tuples(*groups).map(lambda found: list(chain(*found))).filter(bool).map(folded)
 
 
 USER_CONTENT = joined(
@@ -413,43 +417,30 @@ def test_a_chat_body_survives_the_way_there_and_back(body: dict[str, Any]) -> No
     assert chat_body(messages_body(chat)) == chat
 
 
+KEYS = (
+    "role content type text source tool_calls function name id input system file image_url url "
+    "data thinking_blocks tool_use_id tool_call_id arguments allowed_tools tools json_schema effort"
+)
+WORDS = "user assistant tool text image document tool_use tool_result file function allowed_tools"
+FIELDS = (
+    "system tools tool_choice metadata thinking output_config stop modalities response_format "
+    "reasoning_effort stop_sequences user service_tier"
+)
 ANYTHING = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.sampled_from(["user", "assistant", "tool", "x"]),
+    st.none() | st.booleans() | st.integers() | st.sampled_from(WORDS.split(" ")),
     lambda inner: (
         st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(
-                [
-                    "role",
-                    "content",
-                    "type",
-                    "text",
-                    "source",
-                    "tool_calls",
-                    "function",
-                    "input",
-                    "system",
-                    "file",
-                    "image_url",
-                ]
-            ),
-            inner
-            | st.sampled_from(["text", "image", "document", "tool_use", "tool_result", "file"]),
-            max_size=4,
-        )
+        | st.dictionaries(st.sampled_from(KEYS.split(" ")), inner, max_size=4)
     ),
     max_leaves=12,
 )
-
-
-@given(
-    body=st.dictionaries(
-        st.sampled_from(
-            ["messages", "system", "tools", "tool_choice", "metadata", "thinking", "output_config"]
-        ),
-        ANYTHING | st.lists(ANYTHING, max_size=2),
-    )
+MALFORMED = st.fixed_dictionaries(
+    {"messages": ANYTHING | st.lists(ANYTHING, max_size=2)},
+    optional={key: ANYTHING | st.lists(ANYTHING, max_size=2) for key in FIELDS.split(" ")},
 )
+
+
+@given(body=MALFORMED)
 def test_malformed_bodies_are_the_clients_error(body: dict[str, Any]) -> None:
     for translate in (chat_body, messages_body):
         try:
