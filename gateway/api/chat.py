@@ -1,60 +1,83 @@
-"""`POST /v1/chat/completions`: the hot path, plain ASGI."""
+"""The wire format of `POST /v1/chat/completions`, which is the gateway's own inside."""
 
 from __future__ import annotations
 
-from contextlib import aclosing
-from typing import Protocol
+import time
 
-from starlette.types import Receive, Scope, Send
+import orjson
 
-from gateway.api.body import ClientLeft, read_body
-from gateway.api.exchange import Exchange, exchange_of
-from gateway.api.parse import caller_of, parse_chat
-from gateway.api.presence import Presence
-from gateway.api.respond import send_answer, send_stream
-from gateway.core.answer import Answer
-from gateway.core.request import Caller, ChatRequest
-from gateway.pipeline import Pipeline
+from gateway.api.errors import envelope
+from gateway.api.parse import parse_chat
+from gateway.api.respond import EventStream, usage_with_cost, whole_usd, with_cost
+from gateway.core.answer import Answer, Chunk, Item
+from gateway.core.entry import LedgerEntry
+from gateway.core.errors import GatewayError
+from gateway.core.request import ChatRequest
 
-
-class Live(Protocol):
-    """What holds the pipeline; a reload of the configuration puts another one there."""
-
-    @property
-    def pipeline(self) -> Pipeline:
-        """The one for a request that begins now."""
+DONE = b"data: [DONE]\n\n"
 
 
-class ChatCompletions:
-    """Parse, let the pipeline decide, call and account, respond."""
+class ChatFormat:
+    """Chat completions: what a backend sends is sent on, with the cost added to its usage."""
 
-    def __init__(self, live: Live, body_limit_bytes: int) -> None:
-        self._live = live
-        self._body_limit_bytes = body_limit_bytes
-        self._presence = Presence()
+    def parse(self, body: bytes) -> ChatRequest:
+        """Check a body. Raises InvalidRequest naming the field at fault."""
+        return parse_chat(body)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request; when the client leaves, the work for it ends."""
-        exchange = exchange_of(scope)
-        try:
-            body = await read_body(scope, receive, self._body_limit_bytes)
-            request = parse_chat(body)
-            caller = caller_of(scope, exchange)
-            await self._presence.while_connected(
-                receive, self._answer(request, caller, exchange, send)
-            )
-        except ClientLeft:
-            return
+    def answer(self, request: ChatRequest, answer: Answer, entry: LedgerEntry) -> bytes:
+        """The backend's own bytes, with the cost added to its usage."""
+        return with_cost(answer, entry, whole_usd(entry))
 
-    async def _answer(
-        self, request: ChatRequest, caller: Caller, exchange: Exchange, send: Send
-    ) -> None:
-        reply = await self._live.pipeline.answer(request, caller)
-        exchange.entry = reply.entry
-        async with aclosing(reply.rest):
-            if isinstance(reply.first, Answer) and not request.stream:
-                async for _ in reply.rest:  # to its end: the entry is recorded before the answer
-                    pass
-                await send_answer(send, reply.first, reply.entry)
-            else:
-                await send_stream(send, request, reply)
+    def stream(self, request: ChatRequest, entry: LedgerEntry) -> EventStream:
+        """The events of one streamed answer."""
+        return ChatEvents(entry, include_usage=request.include_usage)
+
+
+class ChatEvents:
+    """Chunks as they are; the usage chunk goes only to clients that asked for it."""
+
+    def __init__(self, entry: LedgerEntry, *, include_usage: bool) -> None:
+        self._entry = entry
+        self._include_usage = include_usage
+        self._usage_sent = False
+
+    def frames(self, item: Item) -> bytes:
+        """The events to send for one item."""
+        if isinstance(item, Answer):  # a backend that can't stream answers in one piece
+            return b"data: " + with_cost(item, self._entry, whole_usd(self._entry)) + b"\n\n"
+        if item.usage is None or item.payload is None:
+            return item.frames
+        return self._with_usage(item)
+
+    def _with_usage(self, chunk: Chunk) -> bytes:
+        payload = dict(chunk.payload or {})
+        usage = payload.pop("usage", None)
+        if self._include_usage:
+            self._usage_sent = True
+            payload["usage"] = usage_with_cost(usage, self._entry)
+        elif not payload.get("choices"):
+            return b""
+        return b"data: " + orjson.dumps(payload) + b"\n\n"
+
+    def finish(self) -> bytes:
+        """The end of a stream that ended well; usage that nobody reported is estimated."""
+        if self._include_usage and not self._usage_sent:
+            return self._usage_event() + DONE
+        return DONE
+
+    def fail(self, error: GatewayError) -> bytes:
+        """The end of a stream that broke: one error event, and no `[DONE]`."""
+        return b"data: " + envelope(error) + b"\n\n"
+
+    def _usage_event(self) -> bytes:
+        """The usage chunk that the upstream didn't send, from our own estimate."""
+        entry = self._entry
+        payload = {
+            "id": f"chatcmpl-{entry.request_id}",
+            "object": "chat.completion.chunk",
+            "created": int(time.time()),
+            "model": entry.model_served or entry.deployment,
+            "choices": [],
+            "usage": usage_with_cost(None, entry),
+        }
+        return b"data: " + orjson.dumps(payload) + b"\n\n"

@@ -260,6 +260,8 @@ def _backend(
         extra_headers=entry.extra_headers,
         max_tokens_field=entry.max_tokens_field,
         stream_usage=entry.stream_usage,
+        key_header=entry.api_key_header or "authorization",
+        query=entry.query_parameters,
     )
 
 

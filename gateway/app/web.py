@@ -17,8 +17,9 @@ from starlette.types import ASGIApp
 from gateway import __version__
 from gateway.accounting.query import LedgerReader
 from gateway.api.body import ClientLeft
-from gateway.api.chat import ChatCompletions
+from gateway.api.chat import ChatFormat
 from gateway.api.costs import costs_routes
+from gateway.api.endpoint import Endpoint
 from gateway.api.errors import envelope, envelope_of, headers_of, status_of
 from gateway.api.exchange import exchange_of
 from gateway.api.feedback import feedback_routes
@@ -66,7 +67,7 @@ def create_app(live: LiveGateway, telemetry: Telemetry) -> ASGIApp:
         redirect_slashes=False,  # a redirect would name the host that the client claimed
     )
     body_limit = int(gateway.settings.server.max_body_mb * 1024 * 1024)
-    chat = ChatCompletions(live, body_limit)
+    chat = Endpoint(live, ChatFormat(), body_limit)
     app.router.routes.insert(0, Route(CHAT_COMPLETIONS, chat, methods=["POST"]))
     app.include_router(models_routes(live))
     app.include_router(route_routes(live, live.estimate_costs, body_limit))

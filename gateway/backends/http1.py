@@ -1,4 +1,4 @@
-"""HTTP/1.1 (RFC 9112) to one upstream: kept-alive connections, and one wake-up a plain answer.
+"""HTTP/1.1 (RFC 9112) on one connection to an upstream: one wake-up a plain answer.
 
 A gateway's throughput is what its client costs: general ones spend several times as long on a
 request as it takes to write its bytes and parse the answer's.
@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import math
-import ssl
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NoReturn
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, NoReturn
 
 import httptools
+
+if TYPE_CHECKING:
+    from gateway.backends.pool import Pool
 
 MAX_HEAD_BYTES = 64 * 1024
 #: An answer that isn't a success is looked at so far, and no further.
@@ -302,85 +302,6 @@ class Connection(asyncio.Protocol):
 
     def _ends_with_connection(self) -> bool:
         return "content-length" not in self.headers and "transfer-encoding" not in self.headers
-
-
-class Pool:
-    """Connections to one URL; idle ones are used again, the newest first."""
-
-    def __init__(self, url: str, headers: Mapping[str, str], timeouts: Timeouts) -> None:
-        """`headers` go with every request. Raises ValueError for what can't stand in a head."""
-        parts = urlsplit(url)
-        self._host = parts.hostname or ""
-        self._is_tls = parts.scheme == "https"
-        self._port = parts.port or (443 if self._is_tls else 80)
-        self._head = _head_of(parts.path or "/", parts.netloc, headers)
-        self._tls: ssl.SSLContext | None = None
-        self._idle: list[Connection] = []
-        self._all: set[Connection] = set()
-        self.timeouts = timeouts
-        self.loop = asyncio.get_running_loop()
-
-    async def post(
-        self, body: bytes, *, whole: bool, limit: int, headers: bytes = b""
-    ) -> Connection:
-        """The answer to a POST, read as `Connection.ask` says; to be released by the caller.
-
-        `headers` are whole lines, each ended by CRLF. Raises HttpFailure.
-        """
-        request = b"%bcontent-length: %d\r\n%b\r\n%b" % (self._head, len(body), headers, body)
-        connection = self._ready() or await self._connected()
-        try:
-            await connection.ask(request, whole=whole, limit=limit)
-        except BaseException:
-            connection.abort()
-            raise
-        return connection
-
-    def put(self, connection: Connection) -> None:
-        """Take a connection back that can be used again."""
-        self._idle.append(connection)
-
-    def forget(self, connection: Connection) -> None:
-        """A connection is gone."""
-        self._all.discard(connection)
-        if connection in self._idle:
-            self._idle.remove(connection)
-
-    def close(self) -> None:
-        """Close every connection."""
-        for connection in tuple(self._all):
-            connection.abort()
-
-    def _ready(self) -> Connection | None:
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.is_open:
-                return connection
-        return None
-
-    async def _connected(self) -> Connection:
-        if self._is_tls and self._tls is None:
-            self._tls = await asyncio.to_thread(ssl.create_default_context)
-        try:
-            async with asyncio.timeout(self.timeouts.connect_s):
-                _, connection = await self.loop.create_connection(
-                    lambda: Connection(self), self._host, self._port, ssl=self._tls
-                )
-        except TimeoutError:
-            raise NotConnected("it can't be reached in time") from None
-        except (OSError, ssl.SSLError) as error:
-            raise NotConnected("it can't be reached") from error
-        self._all.add(connection)
-        return connection
-
-
-def _head_of(path: str, authority: str, headers: Mapping[str, str]) -> bytes:
-    """The request line and the headers that never change."""
-    lines = [f"POST {path} HTTP/1.1", f"host: {authority}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    if any(not line.isprintable() for line in lines):
-        raise ValueError("a header of the upstream holds a character that no header may")
-    return "\r\n".join([*lines, ""]).encode("latin-1")
 
 
 def _decoder_of(encoding: str) -> zlib._Decompress | None:

@@ -8,17 +8,8 @@ from contextlib import aclosing
 
 import orjson
 
-from gateway import __version__
 from gateway.backends.held import Held
-from gateway.backends.http1 import (
-    Connection,
-    Disconnected,
-    HttpFailure,
-    NotConnected,
-    Pool,
-    TimedOut,
-    Timeouts,
-)
+from gateway.backends.http1 import Connection, HttpFailure, Timeouts
 from gateway.backends.sse import (
     EventSplitter,
     EventTooLong,
@@ -27,6 +18,7 @@ from gateway.backends.sse import (
     frame,
     is_finished,
 )
+from gateway.backends.upstream import MAX_RESPONSE_BYTES, Upstream, failed
 from gateway.backends.upstream_errors import refusal
 from gateway.backends.wire import upstream_body
 from gateway.core.answer import Answer, Chunk, Item
@@ -36,19 +28,15 @@ from gateway.core.errors import (
     BackendError,
     StreamInterrupted,
     UpstreamError,
-    UpstreamTimeout,
     UpstreamUnavailable,
 )
 from gateway.core.request import Caller, ChatRequest
 from gateway.core.usage import Usage
 
-MAX_RESPONSE_BYTES = 32 * 1024 * 1024
+CHAT_PATH = "/chat/completions"
 _TIMEOUTS = Timeouts()
 
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]+)"')
-#: W3C Trace Context, version 00 and later ones.
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(-[!-~]{0,64})?")
-
 #: How an upstream refuses a field that it does not know.
 _BAD_REQUEST = frozenset({400, 422})
 
@@ -66,36 +54,37 @@ class OpenAIBackend:
         max_response_bytes: int = MAX_RESPONSE_BYTES,
         max_tokens_field: str | None = None,
         stream_usage: bool = True,
+        key_header: str = "authorization",
+        query: Mapping[str, str] | None = None,
     ) -> None:
-        self._url = f"{base_url.rstrip('/')}/chat/completions"
-        self._api_key = api_key
-        self._timeouts = timeouts
-        self._max_response_bytes = max_response_bytes
+        """`key_header` carries the key, after `Bearer` where it is `authorization`."""
         self._max_tokens_field = max_tokens_field
         self._stream_usage = stream_usage
-        self._headers = {
-            "content-type": "application/json",
-            "accept": "application/json, text/event-stream",
-            "accept-encoding": "identity",
-            "user-agent": f"slm-gateway/{__version__}",
-            **({"authorization": f"Bearer {api_key}"} if api_key is not None else {}),
-            **{name.lower(): value for name, value in (extra_headers or {}).items()},
-        }
-        self._pool: Pool | None = None
+        self._upstream = Upstream(
+            base_url=base_url,
+            secret=api_key,
+            headers={
+                "content-type": "application/json",
+                "accept": "application/json, text/event-stream",
+                **_key_header(api_key, key_header),
+                **(extra_headers or {}),
+            },
+            timeouts=timeouts,
+            query=query,
+            max_response_bytes=max_response_bytes,
+        )
 
     async def start(self) -> None:
         """Make the connection pool; nothing is opened before the first call."""
-        self._pool = Pool(self._url, self._headers, self._timeouts)
+        await self._upstream.start()
 
     async def stop(self) -> None:
         """Close the connections."""
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
+        await self._upstream.stop()
 
     def not_ready(self) -> str | None:
         """Always ready once started: whether the upstream is up shows in its answers."""
-        return None if self._pool is not None else "not started"
+        return self._upstream.not_ready()
 
     def call(
         self,
@@ -137,10 +126,12 @@ class OpenAIBackend:
             ask_logprobs=held is not None,
             max_tokens_field=self._max_tokens_field,
         )
-        connection = await self._ask(body, caller, whole=not request.stream)
+        connection = await self._upstream.ask(
+            body, caller, path=CHAT_PATH, whole=not request.stream
+        )
         try:
             if not 200 <= connection.status < 300:
-                raise self._refused(connection)
+                raise self._upstream.refused(connection)
             if request.stream:
                 await self._expect_stream(connection)
                 chunks = self._chunks(connection)
@@ -156,50 +147,8 @@ class OpenAIBackend:
     async def _expect_stream(self, connection: Connection) -> None:
         if connection.headers.get("content-type", "").startswith("text/event-stream"):
             return
-        self._answer(await self._rest(connection))  # raises what the upstream said, if so
+        self._answer(await self._upstream.rest(connection))  # raises what the upstream said, if so
         raise UpstreamUnavailable("The upstream didn't stream its answer.")
-
-    async def _ask(self, body: bytes, caller: Caller, *, whole: bool) -> Connection:
-        """The answer, whole or once its head has come; a refusal is always whole."""
-        if self._pool is None:
-            raise UpstreamUnavailable("The backend is not started.")
-        headers, traceparent = b"", caller.traceparent
-        if traceparent is not None and _TRACEPARENT.fullmatch(traceparent):
-            headers = b"traceparent: %b\r\n" % traceparent.encode()
-        limit = self._max_response_bytes
-        try:
-            connection = await self._pool.post(body, whole=whole, limit=limit, headers=headers)
-            if connection.status >= 300 and not connection.complete:
-                await self._rest_of_refusal(connection)
-        except HttpFailure as failure:
-            raise _failed(failure) from failure
-        return connection
-
-    async def _rest_of_refusal(self, connection: Connection) -> None:
-        try:
-            await connection.completed()
-        except BaseException:
-            connection.abort()
-            raise
-
-    def _refused(self, connection: Connection) -> BackendError:
-        status = connection.status
-        if status < 400:
-            message = f"The upstream answered with status {status}; redirects are not followed."
-            return UpstreamError(message, status=status)
-        return refusal(status, connection.headers, connection.taken(), secret=self._api_key)
-
-    async def _rest(self, connection: Connection) -> bytes:
-        """The body of a stream that is none."""
-        content = bytearray()
-        try:
-            while piece := await connection.piece():
-                content += piece
-                if len(content) > self._max_response_bytes:
-                    raise UpstreamUnavailable("The upstream's answer is too large.")
-        except HttpFailure as failure:
-            raise _failed(failure) from failure
-        return bytes(content)
 
     def _answer(self, raw: bytes) -> Answer:
         try:
@@ -222,7 +171,7 @@ class OpenAIBackend:
         """An error that came with status 200; a numeric `code` is the status that was meant."""
         code = error.get("code") if isinstance(error, dict) else None
         status = code if isinstance(code, int) and 400 <= code < 600 else 502
-        return refusal(status, {}, raw, secret=self._api_key)
+        return refusal(status, {}, raw, secret=self._upstream.secret)
 
     async def _chunks(self, connection: Connection) -> AsyncGenerator[Chunk, None]:
         """The stream's chunks. A failure after the first one is a StreamInterrupted."""
@@ -238,7 +187,7 @@ class OpenAIBackend:
         except EventTooLong:
             raise StreamInterrupted("The upstream sent an endless event.") from None
         except HttpFailure as failure:
-            error = _failed(failure)
+            error = failed(failure)
             raise (_interrupted(error) if reader.begun else error) from failure
         except BackendError as error:
             if not reader.begun or isinstance(error, StreamInterrupted):
@@ -320,10 +269,7 @@ def _interrupted(error: BackendError) -> StreamInterrupted:
     return interrupted
 
 
-def _failed(failure: HttpFailure) -> BackendError:
-    """What an exchange that failed means for the request."""
-    if isinstance(failure, TimedOut):
-        return UpstreamTimeout("The upstream didn't answer in time.")
-    if isinstance(failure, NotConnected | Disconnected):
-        return UpstreamUnavailable("The upstream can't be reached, or it closed the connection.")
-    return UpstreamUnavailable(f"The upstream's answer can't be used: {failure}.")
+def _key_header(api_key: str | None, name: str) -> dict[str, str]:
+    if api_key is None:
+        return {}
+    return {name: f"Bearer {api_key}" if name.lower() == "authorization" else api_key}

@@ -1,4 +1,4 @@
-"""What a backend gives back: one `Answer`, or `Chunk`s of a stream, as OpenAI wire objects."""
+"""What a backend gives back: one `Answer`, or `Chunk`s of a stream, as wire objects."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.core.request import Wire
 from gateway.core.usage import Usage
 
 
@@ -14,6 +15,9 @@ class Answer:
     """A whole `chat.completion` object: its bytes as the backend sent them, and parsed.
 
     `confidence` (0..1) is how sure the model was of the first tokens, where a cascade watched it.
+    A backend that speaks the request's own wire gives that wire's object instead, and says so in
+    `wire`. `ignored` names the request's fields that this backend can't honour and that don't
+    change what an answer is.
     """
 
     raw: bytes
@@ -21,6 +25,8 @@ class Answer:
     model_served: str | None = None
     usage: Usage | None = None
     confidence: float | None = None
+    wire: Wire = "chat"
+    ignored: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -29,7 +35,8 @@ class Chunk:
 
     A chunk that carries usage holds exactly one event, with `usage` and `payload` (that event
     parsed) set; every other chunk is opaque bytes. `[DONE]` is never a chunk: the API adds it
-    after a stream that ended well. `confidence` is as in `Answer`, on any chunk or on none.
+    after a stream that ended well. `confidence`, `wire` and `ignored` are as in `Answer`; the first
+    and the last of them stand on any chunk or on none, `wire` on every one.
     """
 
     frames: bytes
@@ -38,6 +45,8 @@ class Chunk:
     payload: Mapping[str, Any] | None = None
     model_served: str | None = None
     confidence: float | None = None
+    wire: Wire = "chat"
+    ignored: tuple[str, ...] = ()
 
 
 Item = Answer | Chunk

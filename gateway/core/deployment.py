@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from gateway.core.price import Price
+from gateway.core.request import Wire
 
 
 class Tier(StrEnum):
@@ -36,7 +37,9 @@ class Deployment:
 
     `context_window` is in tokens, None when unknown; `languages` are ISO 639-1 codes, None for
     all. `unavailable` says in one clause why the deployment can't be called at all (for example
-    `OPENAI_API_KEY is not set`).
+    `OPENAI_API_KEY is not set`). `wires` are the formats that the backend speaks itself; requests
+    in others are translated. `refused_fields` are chat fields that it can't honour although they
+    change what an answer is: requests that use one go elsewhere.
     """
 
     name: str
@@ -50,3 +53,5 @@ class Deployment:
     languages: frozenset[str] | None = None
     price: Price | None = None
     unavailable: str | None = None
+    wires: frozenset[Wire] = frozenset({"chat"})
+    refused_fields: frozenset[str] = frozenset()

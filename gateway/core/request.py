@@ -5,18 +5,25 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 CHAT_COMPLETIONS = "/v1/chat/completions"
+
+#: The formats that a request can come in and a backend can speak: OpenAI's chat completions,
+#: Anthropic's Messages, OpenAI's Responses and its older text completions.
+Wire = Literal["chat", "messages", "responses", "completions"]
 
 
 @dataclass(slots=True, frozen=True)
 class ChatRequest:
-    """One parsed `POST /v1/chat/completions` body; fields we don't name stay in `payload`.
+    """One request as a chat completions body; fields we don't name stay in `payload`.
 
-    `raw` is the body as received, so that a backend can forward it without re-serialising;
-    `payload` is `raw` parsed once. Neither may be changed in place: several attempts share them.
-    `received_s` is when the body had arrived, on the `time.perf_counter` clock.
+    `raw` is the body, so that a backend can forward it without re-serialising; `payload` is `raw`
+    parsed once. Neither may be changed in place: several attempts share them. Where the request
+    came in another `wire`, both are its translation, and `native` is the body as received, for
+    backends that speak that wire themselves; `native_only` then names the field that only they can
+    serve, if there is one. `received_s` is when the body had arrived, on the `time.perf_counter`
+    clock.
     """
 
     raw: bytes
@@ -27,6 +34,9 @@ class ChatRequest:
     include_usage: bool = False
     max_tokens: int | None = None
     endpoint: str = CHAT_COMPLETIONS
+    wire: Wire = "chat"
+    native: bytes | None = None
+    native_only: str | None = None
     received_s: float = field(default_factory=time.perf_counter)
 
 

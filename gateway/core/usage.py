@@ -14,15 +14,21 @@ UsageSource = Literal["reported", "counted", "estimated"]
 class Usage:
     """How many tokens a call used, and who says so.
 
-    `cached_tokens` are a part of `prompt_tokens`; `reasoning_tokens` are a part of
-    `completion_tokens`. `compute_s` is the time that the local engine spent on this call alone,
-    in seconds; `reported_cost_usd` is the amount that the provider itself put in its usage.
+    `cached_tokens` (read from a prompt cache), `cache_write_tokens` (written to it, those of them
+    that are kept for an hour also in `cache_write_1h_tokens`) and `audio_input_tokens` are parts of
+    `prompt_tokens`; `reasoning_tokens` and `audio_output_tokens` are parts of `completion_tokens`.
+    `compute_s` is the time that the local engine spent on this call alone, in seconds;
+    `reported_cost_usd` is the amount that the provider itself put in its usage.
     """
 
     prompt_tokens: int
     completion_tokens: int
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    cache_write_tokens: int = 0
+    cache_write_1h_tokens: int = 0
+    audio_input_tokens: int = 0
+    audio_output_tokens: int = 0
     source: UsageSource = "reported"
     compute_s: float | None = None
     reported_cost_usd: Decimal | None = None
@@ -39,6 +45,9 @@ class Usage:
             completion_tokens=_count(usage.get("completion_tokens")),
             cached_tokens=_count(prompt_details.get("cached_tokens")),
             reasoning_tokens=_count(completion_details.get("reasoning_tokens")),
+            cache_write_tokens=_count(prompt_details.get("cache_write_tokens")),
+            audio_input_tokens=_count(prompt_details.get("audio_tokens")),
+            audio_output_tokens=_count(completion_details.get("audio_tokens")),
             reported_cost_usd=Decimal(str(cost)) if is_amount else None,
         )
 

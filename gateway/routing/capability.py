@@ -72,6 +72,21 @@ def _part_needs(parts: Iterable[object]) -> Iterator[Capability]:
             yield _PARTS[kind]
 
 
+def _field_exclusion(deployment: Deployment, request: ChatRequest) -> Exclusion | None:
+    """The field of the request, if any, that this deployment's backend can't honour."""
+    if request.native_only is not None and request.wire not in deployment.wires:
+        return Exclusion(deployment, f"needs_{request.wire}_api", request.native_only)
+    for field in deployment.refused_fields:
+        if field in request.payload and not _is_neutral(request.payload[field]):
+            return Exclusion(deployment, "unsupported_field", field)
+    return None
+
+
+def _is_neutral(value: object) -> bool:
+    """Whether a field asks for nothing, as null, false, 0 and an empty object do."""
+    return not value and value != ""
+
+
 @dataclass(slots=True, frozen=True)
 class CapabilityFilter:
     """Checks deployments against a request.
@@ -92,6 +107,8 @@ class CapabilityFilter:
         for need in Capability:
             if need in needs and need not in deployment.capabilities:
                 return Exclusion(deployment, f"needs_{need.value}", FIELD_OF[need])
+        if (excluded := _field_exclusion(deployment, request)) is not None:
+            return excluded
         if deployment.languages is not None:
             language = language_of(Conversation(request.messages).question)
             if language is not None and language not in deployment.languages:

@@ -338,7 +338,7 @@ def _refuse(request: ChatRequest, excluded: Sequence[Exclusion]) -> NoReturn:
     params = [
         "messages" if out.reason == "needs_language" else out.detail
         for out in excluded
-        if out.reason.startswith("needs_")
+        if out.reason.startswith("needs_") or out.reason == "unsupported_field"
     ]
     raise CapabilityMissing(
         f"No deployment of '{request.model}' can serve this request ({lacks}).",

@@ -20,6 +20,7 @@ UsdRate = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
 Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}$")]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$")]
 BaseUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?$")]
 
 
@@ -51,18 +52,26 @@ class AuthSettings(_Section):
 
 
 class PriceSettings(_Section):
-    """USD per million tokens (`input`, `output`, `cached_input`), or USD per hour of compute."""
+    """USD per million tokens, or USD per hour of compute.
+
+    The rates of tokens that a prompt cache gave or took, and of audio, are those of other tokens
+    where they aren't given.
+    """
 
     input: UsdRate | None = None
     cached_input: UsdRate | None = None
+    cache_write: UsdRate | None = None
+    cache_write_1h: UsdRate | None = None
+    audio_input: UsdRate | None = None
     output: UsdRate | None = None
+    audio_output: UsdRate | None = None
     usd_per_hour: UsdRate | None = None
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         per_token = (self.input, self.output)
         if self.usd_per_hour is not None:
-            if any(rate is not None for rate in (*per_token, self.cached_input)):
+            if self.model_dump(exclude={"usd_per_hour"}, exclude_none=True):
                 raise ValueError("give usd_per_hour or rates per million tokens, not both")
         elif any(rate is None for rate in per_token):
             raise ValueError("input and output are both needed (or usd_per_hour alone)")
@@ -74,8 +83,9 @@ class DeploymentSettings(_Section):
 
     name: Name
     tier: Tier
-    backend: Literal["local", "openai"]
+    backend: Literal["local", "openai", "anthropic"]
     model: str = Field(min_length=1)
+    serves: Literal["chat", "embeddings"] = "chat"
     aliases: tuple[Name, ...] = ()
     price: PriceSettings | None = None
     context_window: int | None = Field(None, ge=1)
@@ -89,11 +99,16 @@ class DeploymentSettings(_Section):
     # Remote upstreams
     base_url: BaseUrl | None = None
     api_key_env: EnvName | None = None
+    api_key_header: HeaderName | None = None
     connect_timeout_s: Positive = 5
     timeout_s: Positive = 60
     idle_timeout_s: Positive = 30
     total_timeout_s: Positive = 600
     extra_headers: dict[str, str] = Field(default_factory=dict)
+    query_parameters: dict[str, str] = Field(default_factory=dict)
+    text_completions: bool = False
+    thinking: Literal["adaptive", "budget"] = "adaptive"
+    default_max_tokens: int = Field(4096, ge=1)
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     stream_usage: bool = True
     # The local engine
@@ -118,8 +133,10 @@ class DeploymentSettings(_Section):
     def _complete(self) -> Self:
         if self.name == "auto" or self.name.startswith(("auto:", "auto@")):
             raise ValueError("a deployment can't be called auto: that name means routing")
-        if self.backend == "openai" and self.base_url is None:
-            raise ValueError("base_url is needed for the openai backend")
+        if self.backend != "local" and self.base_url is None:
+            raise ValueError(f"base_url is needed for the {self.backend} backend")
+        if self.backend == "anthropic" and self.serves != "chat":
+            raise ValueError("the anthropic backend serves chat alone")
         if self.backend == "local" and self.base_url is not None:
             raise ValueError("base_url has no meaning for the local backend")
         return self

@@ -460,7 +460,7 @@ def test_the_largest_row_stays_under_a_kilobyte(tmp_path: Path) -> None:
     times = ("latency_ms", "ttft_ms", "overhead_ms")
     numbers = dict.fromkeys((*scores, *times, "energy_wh"), 0.1)
     tags = {f"key{i}": long[:20] for i in range(100)}
-    usage = Usage(2**31, 2**31, 2**31, 2**31, "estimated")
+    usage = Usage(2**31, 2**31, 2**31, 2**31, source="estimated")
     rows = [
         entry(request_id=f"{i:048}", cost=cost, tags=tags, usage=usage, **changes, **numbers)
         for i in range(500)

@@ -6,6 +6,7 @@ import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.api.chat import ChatFormat
 from gateway.api.respond import send_answer, send_stream
 from gateway.core.answer import Answer, Chunk, Item
 from gateway.core.decision import RouteDecision
@@ -58,7 +59,9 @@ class Wire:
 
 async def answered(payload: dict[str, Any], raw: bytes | None = None, cost: Cost = COST) -> Wire:
     wire = Wire()
-    await send_answer(wire, Answer(raw or orjson.dumps(payload), payload), entry(cost))
+    answer, row = Answer(raw or orjson.dumps(payload), payload), entry(cost)
+    body = ChatFormat().answer(request(include_usage=False), answer, row)
+    await send_answer(wire, body, answer, row)
     return wire
 
 
@@ -138,7 +141,8 @@ def request(*, include_usage: bool) -> ChatRequest:
 
 async def streamed(reply: Reply, *, include_usage: bool) -> list[str]:
     wire = Wire()
-    await send_stream(wire, request(include_usage=include_usage), reply)
+    events = ChatFormat().stream(request(include_usage=include_usage), reply.entry)
+    await send_stream(wire, reply, events)
     assert wire.ended
     assert wire.headers["content-type"].startswith("text/event-stream")
     return [event.removeprefix("data: ") for event in wire.body.decode().split("\n\n") if event]

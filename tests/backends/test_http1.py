@@ -17,11 +17,11 @@ from gateway.backends.http1 import (
     HttpFailure,
     Malformed,
     NotConnected,
-    Pool,
     TimedOut,
     Timeouts,
     TooLarge,
 )
+from gateway.backends.pool import Pool
 from tests.gateway_process import free_port
 
 LIMIT = 1_000_000
@@ -88,7 +88,7 @@ def chunked(*pieces: bytes) -> bytes:
 
 
 async def body_of(pool: Pool, *, stream: bool = False) -> bytes:
-    connection = await pool.post(b"{}", whole=not stream, limit=LIMIT)
+    connection = await pool.exchange(b"{}", whole=not stream, limit=LIMIT)
     content = connection.taken()
     while stream and (piece := await connection.piece()):
         content += piece
@@ -140,12 +140,12 @@ async def test_a_connection_serves_one_request_after_another() -> None:
 async def test_requests_at_once_have_connections_of_their_own() -> None:
     upstream = Upstream(*[whole(b"x")] * 8)
     async with pool_to(upstream) as pool:
-        held = [await pool.post(b"{}", whole=True, limit=LIMIT) for _ in range(4)]
+        held = [await pool.exchange(b"{}", whole=True, limit=LIMIT) for _ in range(4)]
         assert upstream.connections == 4
         for connection in held:
             connection.release()
             connection.release()  # twice is once
-        again = [await pool.post(b"{}", whole=True, limit=LIMIT) for _ in range(4)]
+        again = [await pool.exchange(b"{}", whole=True, limit=LIMIT) for _ in range(4)]
         assert set(again) == set(held)
 
 
@@ -165,7 +165,7 @@ async def test_an_answer_given_up_closes_the_connection_at_once() -> None:
 
     upstream = Upstream(patient)
     async with pool_to(upstream, Timeouts()) as pool:
-        connection = await pool.post(b"{}", whole=False, limit=LIMIT)
+        connection = await pool.exchange(b"{}", whole=False, limit=LIMIT)
         assert await connection.piece() == b"hello"
         connection.release()
         await asyncio.wait_for(upstream.closed.wait(), 1)
@@ -177,7 +177,7 @@ async def test_a_request_cancelled_while_it_waits_closes_the_connection_at_once(
 
     upstream = Upstream(silent)
     async with pool_to(upstream, Timeouts()) as pool:
-        asking = asyncio.create_task(pool.post(b"{}", whole=True, limit=LIMIT))
+        asking = asyncio.create_task(pool.exchange(b"{}", whole=True, limit=LIMIT))
         while not upstream.requests:
             await asyncio.sleep(0.01)
         asking.cancel()
@@ -238,7 +238,7 @@ async def test_a_stream_that_nobody_reads_is_held_back() -> None:
             sent += 50_000
 
     async with pool_to(Upstream(flood)) as pool:
-        connection = await pool.post(b"{}", whole=False, limit=LIMIT)
+        connection = await pool.exchange(b"{}", whole=False, limit=LIMIT)
         before = -1
         while before != sent:  # longer than it may be idle: waiting for the reader is no silence
             before = sent
@@ -252,7 +252,7 @@ async def test_a_stream_that_nobody_reads_is_held_back() -> None:
 async def test_a_connection_whose_stream_nobody_read_to_its_end_reads_the_next_answer() -> None:
     long = chunked(b"x" * (HIGH_WATER_BYTES + 10_000))
     async with asyncio.timeout(5), pool_to(Upstream(long, whole(b"next"))) as pool:
-        connection = await pool.post(b"{}", whole=False, limit=LIMIT)
+        connection = await pool.exchange(b"{}", whole=False, limit=LIMIT)
         while not connection.complete:
             await asyncio.sleep(0.01)
         connection.release()
@@ -271,7 +271,7 @@ async def test_a_compressed_stream_may_begin_without_a_byte() -> None:
 async def test_a_refusal_is_read_so_far_and_its_status_kept() -> None:
     refused = whole(b"no " * MAX_REFUSAL_BYTES, status=b"HTTP/1.1 500 Oops\r\n")
     async with pool_to(Upstream(refused)) as pool:
-        connection = await pool.post(b"{}", whole=True, limit=LIMIT)
+        connection = await pool.exchange(b"{}", whole=True, limit=LIMIT)
         assert connection.status == 500
         assert len(connection.taken()) <= MAX_REFUSAL_BYTES
         connection.release()
@@ -313,7 +313,7 @@ async def test_a_trickle_ends_with_the_time_for_all_of_it() -> None:
 async def test_nobody_listens() -> None:
     pool = Pool(f"http://127.0.0.1:{free_port()}/", {}, QUICK)
     with pytest.raises(NotConnected):
-        await pool.post(b"{}", whole=True, limit=LIMIT)
+        await pool.exchange(b"{}", whole=True, limit=LIMIT)
 
 
 async def test_bytes_that_nobody_asked_for_close_the_connection() -> None:
@@ -340,7 +340,7 @@ async def test_a_pool_that_is_closed_breaks_off_what_is_on_its_way() -> None:
     upstream = Upstream(silent)
     async with pool_to(upstream, Timeouts()) as pool:
         asking: asyncio.Task[Connection] = asyncio.create_task(
-            pool.post(b"{}", whole=True, limit=LIMIT)
+            pool.exchange(b"{}", whole=True, limit=LIMIT)
         )
         while not upstream.requests:
             await asyncio.sleep(0.01)
