@@ -101,6 +101,9 @@ ledger = sa.Table(
     sa.Column("confidence", sa.Double),
     sa.Column("shadow_version", sa.Text),
     sa.Column("shadow_score", sa.Double),
+    sa.Column("cache_write_tokens", sa.Integer),
+    sa.Column("audio_input_tokens", sa.Integer),
+    sa.Column("audio_output_tokens", sa.Integer),
     sa.PrimaryKeyConstraint("request_id", "attempt", name="ledger_pkey"),
     sa.Index("ledger_ts", "ts"),
 )
@@ -152,6 +155,14 @@ daily_totals = sa.Table(
 )
 
 PICO_A_MICRO = 1_000_000
+
+#: The columns of tokens that have prices of their own, named as in `Usage`.
+SPECIAL_TOKENS = (
+    "cached_tokens",
+    "cache_write_tokens",
+    "audio_input_tokens",
+    "audio_output_tokens",
+)
 
 
 def open_for_writing(url: str, *, durable: bool) -> Engine:

@@ -12,9 +12,16 @@ from typing import Any, Unpack
 
 import sqlalchemy as sa
 
-from gateway.accounting.database import PICO_A_MICRO, conversations, feedback, ledger
+from gateway.accounting.database import (
+    PICO_A_MICRO,
+    SPECIAL_TOKENS,
+    conversations,
+    feedback,
+    ledger,
+)
 from gateway.accounting.pricing import usd_of
 from gateway.accounting.query import Filters, LedgerReader, row_conditions
+from gateway.accounting.row import usage_in
 from gateway.core.deployment import Tier
 from gateway.core.usage import Usage
 
@@ -149,7 +156,7 @@ def _statement(filters: Filters) -> sa.Select[Any]:
             each.c.tier.label("answer_tier"),
             each.c.prompt_tokens,
             each.c.completion_tokens,
-            each.c.cached_tokens,
+            *(each.c[name] for name in SPECIAL_TOKENS),
             each.c.cost_pico,
             newest_feedback.label("feedback"),
         )
@@ -176,7 +183,7 @@ def _request(attempts: Sequence[sa.Row[Any]]) -> LoggedRequest:
         score=first.score,
         threshold=first.threshold,
         propensity=first.propensity,
-        usage=None if answer is None else _usage(answer),
+        usage=None if answer is None else usage_in(answer),
         answer_tier=None if answer is None else Tier(answer.answer_tier),
         answer_usd=None if answer is None else costs[answer.attempt],
         usd=None if unpriced else sum(known, Decimal(0)),
@@ -191,14 +198,6 @@ def _request(attempts: Sequence[sa.Row[Any]]) -> LoggedRequest:
 
 def _usd(attempt: sa.Row[Any]) -> Decimal | None:
     return None if attempt.cost_pico is None else usd_of(attempt.cost_pico)
-
-
-def _usage(attempt: sa.Row[Any]) -> Usage:
-    return Usage(
-        prompt_tokens=attempt.prompt_tokens,
-        completion_tokens=attempt.completion_tokens or 0,
-        cached_tokens=attempt.cached_tokens or 0,
-    )
 
 
 def kept_messages(reader: LedgerReader, most: int) -> dict[str, list[dict[str, Any]]]:

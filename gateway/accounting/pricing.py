@@ -15,12 +15,16 @@ _EXACT = Context(prec=80, rounding=ROUND_HALF_EVEN)
 _MILLION_EXPONENT = Decimal(-6)
 _SECONDS_AN_HOUR = Decimal(3600)
 
+#: Tokens, and USD per million of them.
+_Part = tuple[int, Decimal | None]
+
 
 def cost_of(usage: Usage, price: Price | None) -> Cost:
     """The cost of one call: what the provider itself reported, else the price, else unpriced.
 
-    Cached tokens are billed once, at the cached rate (the input rate where there is none). A rate
-    per hour applies to `usage.compute_s`. A call that uses tokens without a rate is unpriced.
+    Tokens of a prompt cache, of audio and of images are billed once, at rates of their own (the
+    usual one where there is none). A rate per hour applies to `usage.compute_s`. A call that uses
+    tokens without a rate is unpriced.
     """
     reported = usage.reported_cost_usd
     if reported is not None and reported.is_finite() and 0 <= reported <= MAX_USD:
@@ -55,19 +59,48 @@ def usd_of(pico: int) -> Decimal:
 
 
 def _by_token(usage: Usage, price: Price) -> Decimal | None:
-    cached_tokens = min(usage.cached_tokens, usage.prompt_tokens)
-    cached_rate = price.usd_per_million_cached_input
     total = Decimal(0)
-    for tokens, rate in (
-        (usage.prompt_tokens - cached_tokens, price.usd_per_million_input),
-        (cached_tokens, price.usd_per_million_input if cached_rate is None else cached_rate),
-        (usage.completion_tokens, price.usd_per_million_output),
-    ):
+    for tokens, rate in (*_input_parts(usage, price), *_output_parts(usage, price)):
         if tokens:
             if rate is None:
                 return None
             total = _EXACT.fma(Decimal(tokens), rate, total)
     return _EXACT.scaleb(total, _MILLION_EXPONENT)
+
+
+def _input_parts(usage: Usage, price: Price) -> list[_Part]:
+    written_1h = min(usage.cache_write_1h_tokens, usage.cache_write_tokens)
+    write_rate = price.usd_per_million_cache_write
+    hour_rate = price.usd_per_million_cache_write_1h
+    return _parts(
+        usage.prompt_tokens,
+        price.usd_per_million_input,
+        (usage.cached_tokens, price.usd_per_million_cached_input),
+        (written_1h, write_rate if hour_rate is None else hour_rate),
+        (usage.cache_write_tokens - written_1h, write_rate),
+        (usage.audio_input_tokens, price.usd_per_million_audio_input),
+        (usage.image_input_tokens, price.usd_per_million_image_input),
+    )
+
+
+def _output_parts(usage: Usage, price: Price) -> list[_Part]:
+    return _parts(
+        usage.completion_tokens,
+        price.usd_per_million_output,
+        (usage.audio_output_tokens, price.usd_per_million_audio_output),
+    )
+
+
+def _parts(tokens: int, usual: Decimal | None, *special: _Part) -> list[_Part]:
+    """Tokens by their rate: each is billed once, whatever the special ones add up to."""
+    parts: list[_Part] = []
+    for count, rate in special:
+        if count:
+            billed = min(count, tokens)
+            tokens -= billed
+            parts.append((billed, usual if rate is None else rate))
+    parts.append((tokens, usual))
+    return parts
 
 
 def _hourly(usage: Usage, price: Price) -> Decimal | None:

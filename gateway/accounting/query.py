@@ -16,17 +16,18 @@ from sqlalchemy.engine import Connection
 
 from gateway.accounting.database import (
     PICO_A_MICRO,
+    SPECIAL_TOKENS,
     daily_totals,
     driver_reason,
     ledger,
     open_for_reading,
 )
 from gateway.accounting.pricing import amount_of, usd_of, usd_text
-from gateway.accounting.row import shown, tag_pair, tag_text
+from gateway.accounting.row import shown, tag_pair, tag_text, usage_in
 from gateway.core.deployment import Tier
 from gateway.core.errors import LedgerUnavailable
 from gateway.core.price import Price
-from gateway.core.usage import Usage
+from gateway.core.request import ROUTED_ENDPOINTS
 
 Grouping = Literal["model", "tier", "key", "tag", "day"]
 GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
@@ -130,9 +131,8 @@ class LedgerReader:
             if connection is None:
                 return WhatIf(kind, 0, None, 0, None, 0)
             actual = _Sums()
-            actual.add(
-                connection.execute(sa.select(*_row_sums()).where(*row_conditions(filters))).one()
-            )
+            spent = sa.select(*_row_sums()).where(*_routed_conditions(filters))
+            actual.add(connection.execute(spent).one())
             answered = connection.execute(_answering_attempts(filters)).all()
         tier = Tier.LARGE if kind == "all-large" else Tier.SMALL
         usd, known = _repriced(answered, tier, price)
@@ -278,9 +278,13 @@ def _needs_rows(by: str, filters: Filters) -> bool:
     return by == "tag" or needs_columns or parts_of_days
 
 
+def _routed_conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
+    return [*row_conditions(filters), ledger.c.endpoint.in_(ROUTED_ENDPOINTS)]
+
+
 def _answering_attempts(filters: Filters) -> sa.Select[Any]:
-    """By tier, the sums of each request's last attempt."""
-    conditions = row_conditions(filters)
+    """By tier, the sums of the last attempt of each request that either tier could answer."""
+    conditions = _routed_conditions(filters)
     last = (
         sa.select(ledger.c.request_id, sa.func.max(ledger.c.attempt).label("attempt"))
         .where(*conditions)
@@ -296,7 +300,7 @@ def _answering_attempts(filters: Filters) -> sa.Select[Any]:
             sa.func.count(row.prompt_tokens).label("answered"),
             sa.func.sum(row.prompt_tokens).label("prompt_tokens"),
             sa.func.sum(row.completion_tokens).label("completion_tokens"),
-            sa.func.sum(row.cached_tokens).label("cached_tokens"),
+            *(sa.func.sum(row[name]).label(name) for name in SPECIAL_TOKENS),
             sa.func.count(row.cost_pico).label("priced"),
             sa.func.sum(row.cost_pico // PICO_A_MICRO).label("cost_micro"),
             sa.func.sum(row.cost_pico % PICO_A_MICRO).label("cost_pico_rest"),
@@ -312,11 +316,7 @@ def _repriced(
     """The cost of all requests on one tier, and how many of them it covers."""
     usd, known = Decimal(0), 0
     for part in answered:
-        usage = Usage(
-            prompt_tokens=int(part.prompt_tokens or 0),
-            completion_tokens=int(part.completion_tokens or 0),
-            cached_tokens=int(part.cached_tokens or 0),
-        )
+        usage = usage_in(part)
         anew = None if price is None else amount_of(usage, price)
         if anew is not None:
             usd, known = usd + anew, known + part.answered

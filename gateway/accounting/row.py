@@ -9,6 +9,7 @@ from typing import Any
 from gateway.accounting.database import iso_z, ledger
 from gateway.accounting.pricing import pico_of, usd_of, usd_text
 from gateway.core.entry import LedgerEntry
+from gateway.core.usage import Usage
 
 #: The columns of a row as users read it; plain strings, where SQLAlchemy's names are not.
 COLUMNS = tuple(
@@ -93,6 +94,9 @@ def row_of(entry: LedgerEntry) -> dict[str, Any]:
         "confidence": entry.confidence,
         "shadow_version": entry.shadow_version,
         "shadow_score": entry.shadow_score,
+        "cache_write_tokens": None if usage is None else _count(usage.cache_write_tokens),
+        "audio_input_tokens": None if usage is None else _count(usage.audio_input_tokens),
+        "audio_output_tokens": None if usage is None else _count(usage.audio_output_tokens),
         "messages": entry.messages,
     }
     for name, limit in _TEXT_LIMITS:
@@ -110,6 +114,18 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
     cost_usd = None if pico is None else usd_text(usd_of(pico))
     seen = {**row, "cost_usd": cost_usd, "ts": iso_z(row["ts"]), "tags": json.loads(row["tags"])}
     return {name: seen[name] for name in COLUMNS}
+
+
+def usage_in(row: Any) -> Usage:
+    """The usage that a row, or the sum of several, tells of; null counts are 0."""
+    return Usage(
+        prompt_tokens=int(row.prompt_tokens or 0),
+        completion_tokens=int(row.completion_tokens or 0),
+        cached_tokens=int(row.cached_tokens or 0),
+        cache_write_tokens=int(row.cache_write_tokens or 0),
+        audio_input_tokens=int(row.audio_input_tokens or 0),
+        audio_output_tokens=int(row.audio_output_tokens or 0),
+    )
 
 
 def tag_text(key: str, value: str) -> str:

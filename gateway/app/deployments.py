@@ -88,5 +88,9 @@ def _configured_price(entry: DeploymentSettings) -> Price | None:
         usd_per_million_input=entry.price.input,
         usd_per_million_output=entry.price.output,
         usd_per_million_cached_input=entry.price.cached_input,
+        usd_per_million_cache_write=entry.price.cache_write,
+        usd_per_million_cache_write_1h=entry.price.cache_write_1h,
+        usd_per_million_audio_input=entry.price.audio_input,
+        usd_per_million_audio_output=entry.price.audio_output,
         usd_per_hour=entry.price.usd_per_hour,
     )

@@ -17,13 +17,19 @@ class Price:
     """What a deployment charges: USD per million tokens, or USD per hour of compute time.
 
     `price_id` says where the figure comes from, for example `config:gpt-4o` or
-    `genai-prices:openai/gpt-4o@2024-10-02`.
+    `genai-prices:openai/gpt-4o@2024-10-02`. A rate of special tokens that is None is that of the
+    others on their side; what a cache keeps for an hour costs at least what it keeps for less.
     """
 
     price_id: str
     usd_per_million_input: Decimal | None = None
     usd_per_million_output: Decimal | None = None
     usd_per_million_cached_input: Decimal | None = None
+    usd_per_million_cache_write: Decimal | None = None
+    usd_per_million_cache_write_1h: Decimal | None = None
+    usd_per_million_audio_input: Decimal | None = None
+    usd_per_million_image_input: Decimal | None = None
+    usd_per_million_audio_output: Decimal | None = None
     usd_per_hour: Decimal | None = None
 
 

@@ -9,6 +9,9 @@ from typing import Any, Literal
 
 CHAT_COMPLETIONS = "/v1/chat/completions"
 
+#: The endpoints whose requests either tier could answer.
+ROUTED_ENDPOINTS = (CHAT_COMPLETIONS, "/v1/completions", "/v1/responses", "/v1/messages")
+
 #: The formats that a request can come in and a backend can speak: OpenAI's chat completions,
 #: Anthropic's Messages, OpenAI's Responses and its older text completions.
 Wire = Literal["chat", "messages", "responses", "completions"]

@@ -15,10 +15,11 @@ class Usage:
     """How many tokens a call used, and who says so.
 
     `cached_tokens` (read from a prompt cache), `cache_write_tokens` (written to it, those of them
-    that are kept for an hour also in `cache_write_1h_tokens`) and `audio_input_tokens` are parts of
-    `prompt_tokens`; `reasoning_tokens` and `audio_output_tokens` are parts of `completion_tokens`.
-    `compute_s` is the time that the local engine spent on this call alone, in seconds;
-    `reported_cost_usd` is the amount that the provider itself put in its usage.
+    that are kept for an hour also in `cache_write_1h_tokens`), `audio_input_tokens` and
+    `image_input_tokens` are parts of `prompt_tokens`; `reasoning_tokens` and `audio_output_tokens`
+    are parts of `completion_tokens`. `compute_s` is the time that the local engine
+    spent on this call alone, in seconds; `reported_cost_usd` is the amount that the provider itself
+    put in its usage.
     """
 
     prompt_tokens: int
@@ -28,6 +29,7 @@ class Usage:
     cache_write_tokens: int = 0
     cache_write_1h_tokens: int = 0
     audio_input_tokens: int = 0
+    image_input_tokens: int = 0
     audio_output_tokens: int = 0
     source: UsageSource = "reported"
     compute_s: float | None = None

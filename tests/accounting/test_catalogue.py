@@ -24,6 +24,20 @@ def test_a_tiered_price_gives_its_base_tier() -> None:
     price = catalogue_price("claude-sonnet-4-5", "anthropic")
     assert price is not None
     assert (price.usd_per_million_input, price.usd_per_million_output) == (Decimal(3), Decimal(15))
+    assert price.usd_per_million_cached_input == Decimal("0.3")
+    assert price.usd_per_million_cache_write == Decimal("3.75")
+    assert price.usd_per_million_cache_write_1h == Decimal(6)
+
+
+def test_audio_and_images_have_rates_of_their_own() -> None:
+    spoken, drawn = (catalogue_price(model, "openai") for model in ("gpt-audio", "gpt-image-1"))
+    assert spoken is not None
+    assert (spoken.usd_per_million_audio_input, spoken.usd_per_million_audio_output) == (
+        Decimal(32),
+        Decimal(64),
+    )
+    assert drawn is not None
+    assert drawn.usd_per_million_image_input == Decimal(10)
 
 
 def test_a_date_selects_the_price_of_that_day() -> None:

@@ -54,7 +54,9 @@ def test_a_row_comes_back_as_the_design_lists_it(ledger_url: str) -> None:
         shadow_version="c2",
         shadow_score=0.5,
         stream=True,
-        usage=Usage(10, 20, 4, 3),
+        usage=Usage(
+            *(10, 20, 4, 3), cache_write_tokens=2, audio_input_tokens=1, audio_output_tokens=5
+        ),
         energy_wh=0.125,
         energy_source="estimated",
         latency_ms=12.5,
@@ -102,6 +104,9 @@ def test_a_row_comes_back_as_the_design_lists_it(ledger_url: str) -> None:
         "confidence": 0.75,
         "shadow_version": "c2",
         "shadow_score": 0.5,
+        "cache_write_tokens": 2,
+        "audio_input_tokens": 1,
+        "audio_output_tokens": 5,
     }
     assert tuple(row) == COLUMNS
     assert {type(name) for name in row} == {str}  # what JSON encoders insist on

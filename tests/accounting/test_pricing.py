@@ -63,6 +63,73 @@ def test_cached_tokens_are_never_billed_twice_nor_more_than_the_prompt(
     assert Decimal("1.25") * prompt / 10**6 <= cost.usd <= Decimal("2.50") * prompt / 10**6
 
 
+@given(
+    prompt=tokens,
+    completion=tokens,
+    spoken=tokens,
+    counts=st.tuples(*[st.integers(0, 500_000)] * 5),
+    given_rates=st.tuples(*[st.none() | rates] * 6),
+    read=rates,
+    written=rates,
+)
+def test_special_tokens_are_billed_once_at_their_own_rate(
+    prompt: int,
+    completion: int,
+    spoken: int,
+    counts: tuple[int, ...],
+    given_rates: tuple[Decimal | None, ...],
+    read: Decimal,
+    written: Decimal,
+) -> None:
+    cached, stored, for_an_hour, heard, seen = counts
+    price = Price("p", read, written, *given_rates)
+    usage = Usage(
+        prompt,
+        completion,
+        cached_tokens=cached,
+        cache_write_tokens=stored,
+        cache_write_1h_tokens=for_an_hour,
+        audio_input_tokens=heard,
+        image_input_tokens=seen,
+        audio_output_tokens=spoken,
+    )
+    hit, store, hour, hear, see, speak = given_rates
+    for_an_hour = min(for_an_hour, stored)
+    hour = store if hour is None else hour
+    left, exact = prompt, Fraction(0)
+    for count, rate in (
+        (cached, hit),
+        (for_an_hour, hour),
+        (stored - for_an_hour, store),
+        (heard, hear),
+        (seen, see),
+    ):
+        billed = min(count, left)
+        left -= billed
+        exact += billed * Fraction(read if rate is None else rate)
+    exact += left * Fraction(read)
+    spoken = min(spoken, completion)
+    exact += spoken * Fraction(written if speak is None else speak)
+    exact += (completion - spoken) * Fraction(written)
+    cost = cost_of(usage, price)
+    assert cost.usd is not None
+    assert pico_of(cost.usd) == half_even_pico(exact / 10**6)
+
+
+def test_a_bill_with_a_prompt_cache_that_is_written_and_read() -> None:
+    sonnet = Price(
+        "config:claude",
+        usd_per_million_input=Decimal(3),
+        usd_per_million_output=Decimal(15),
+        usd_per_million_cached_input=Decimal("0.30"),
+        usd_per_million_cache_write=Decimal("3.75"),
+        usd_per_million_cache_write_1h=Decimal(6),
+    )
+    usage = Usage(1000, 10, cached_tokens=600, cache_write_tokens=300, cache_write_1h_tokens=100)
+    # 100 fresh at 3, 600 read at 0.30, 200 written at 3.75, 100 written for an hour at 6, 10 at 15
+    assert cost_of(usage, sonnet).usd == Decimal("0.001980")
+
+
 def test_a_known_bill() -> None:
     cost = cost_of(Usage(1000, 200, cached_tokens=400), GPT_4O)
     assert (cost.usd, cost.source, cost.price_id) == (

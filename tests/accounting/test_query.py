@@ -175,6 +175,14 @@ def test_all_large_counts_each_request_once_with_its_answering_tokens(mixed: Led
     assert outcome.saved_share == pytest.approx(1 - 0.00662 / 0.00975)
 
 
+def test_what_only_one_tier_can_answer_is_no_part_of_a_scenario(
+    mixed: LedgerReader, ledger_url: str
+) -> None:
+    before = mixed.what_if("all-large", LARGE)
+    record(ledger_url, entry(request_id="e", endpoint="/v1/embeddings", usage=Usage(1000, 0)))
+    assert mixed.what_if("all-large", LARGE) == before
+
+
 def test_a_price_per_hour_prices_only_what_that_tier_answered(mixed: LedgerReader) -> None:
     outcome = mixed.what_if("all-small", Price("local", usd_per_hour=Decimal("0.08")))
     assert (outcome.usd, outcome.unknown, outcome.saved_share) == (Decimal("0.0001"), 2, None)
