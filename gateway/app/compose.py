@@ -19,6 +19,7 @@ from gateway.app.policies import configured_scorer, following_on, policies_of
 from gateway.app.resilience import balance_of, health_of, hedging_of
 from gateway.app.restart import same_backend
 from gateway.app.warming import live_policies, warm
+from gateway.backends.anthropic import AnthropicBackend
 from gateway.backends.http1 import Timeouts
 from gateway.backends.local.backend import LocalBackend
 from gateway.backends.openai import OpenAIBackend
@@ -248,15 +249,29 @@ def _backend(
     if entry.backend == "local":
         socket_path = engine_sockets.get(entry.name)
         return LocalBackend(entry.model, models_dir=models_dir, socket_path=socket_path)
+    base_url = entry.base_url or ""
+    api_key = environment.secret(entry.api_key_env) if entry.api_key_env else None
+    timeouts = Timeouts(
+        connect_s=entry.connect_timeout_s,
+        first_byte_s=entry.timeout_s,
+        idle_s=entry.idle_timeout_s,
+        total_s=entry.total_timeout_s,
+    )
+    if entry.backend == "anthropic":
+        return AnthropicBackend(
+            base_url=base_url,
+            api_key=api_key,
+            timeouts=timeouts,
+            extra_headers=entry.extra_headers,
+            query=entry.query_parameters,
+            key_header=entry.api_key_header or "x-api-key",
+            thinking=entry.thinking,
+            default_max_tokens=entry.default_max_tokens,
+        )
     return OpenAIBackend(
-        base_url=entry.base_url or "",
-        api_key=environment.secret(entry.api_key_env) if entry.api_key_env else None,
-        timeouts=Timeouts(
-            connect_s=entry.connect_timeout_s,
-            first_byte_s=entry.timeout_s,
-            idle_s=entry.idle_timeout_s,
-            total_s=entry.total_timeout_s,
-        ),
+        base_url=base_url,
+        api_key=api_key,
+        timeouts=timeouts,
         extra_headers=entry.extra_headers,
         max_tokens_field=entry.max_tokens_field,
         stream_usage=entry.stream_usage,

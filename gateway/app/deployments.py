@@ -6,10 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gateway.accounting.catalogue import catalogue_price, context_window, provider_of
+from gateway.backends.anthropic import REFUSED_FIELDS
 from gateway.backends.local.backend import LOCAL_CAPABILITIES
 from gateway.backends.local.folder import describe
 from gateway.core.deployment import ALL_CAPABILITIES, Capability, Deployment, Tier
 from gateway.core.price import Price
+from gateway.core.request import Wire
 from gateway.settings import DeploymentSettings, Environment, Settings
 
 
@@ -60,12 +62,32 @@ def _remote(entry: DeploymentSettings, environment: Environment) -> Deployment:
         backend=entry.backend,
         model=entry.model,
         aliases=entry.aliases,
-        capabilities=_allowed(entry),
+        capabilities=_allowed(entry) & _CAPABILITIES.get(entry.backend, ALL_CAPABILITIES),
         context_window=window,
         languages=_languages(entry),
         price=price,
         unavailable=f"{entry.api_key_env} is not set" if keyless else None,
+        wires=_wires(entry),
+        refused_fields=REFUSED_FIELDS if entry.backend == "anthropic" else frozenset(),
     )
+
+
+#: What a remote backend can't do, whatever stands behind it.
+_CAPABILITIES = {
+    "anthropic": ALL_CAPABILITIES
+    - {
+        Capability.AUDIO,
+        Capability.JSON_OBJECT,
+        Capability.LOGPROBS,
+        Capability.MULTIPLE_CHOICES,
+    }
+}
+
+
+def _wires(entry: DeploymentSettings) -> frozenset[Wire]:
+    if entry.backend == "anthropic":
+        return frozenset({"messages"})
+    return frozenset({"chat", "completions"} if entry.text_completions else {"chat"})
 
 
 def _needs_catalogue(entry: DeploymentSettings) -> bool:
@@ -73,7 +95,11 @@ def _needs_catalogue(entry: DeploymentSettings) -> bool:
 
 
 def _allowed(entry: DeploymentSettings) -> frozenset[Capability]:
-    return ALL_CAPABILITIES if entry.capabilities is None else frozenset(entry.capabilities)
+    if entry.capabilities is None:
+        return ALL_CAPABILITIES
+    allowed = frozenset(entry.capabilities)
+    # Whoever can keep to a schema can write an object.
+    return allowed | {Capability.JSON_OBJECT} if Capability.JSON_SCHEMA in allowed else allowed
 
 
 def _languages(entry: DeploymentSettings) -> frozenset[str] | None:

@@ -18,7 +18,7 @@ from gateway.backends.sse import (
     frame,
     is_finished,
 )
-from gateway.backends.upstream import MAX_RESPONSE_BYTES, Upstream, failed
+from gateway.backends.upstream import MAX_RESPONSE_BYTES, Upstream, failed, interrupted
 from gateway.backends.upstream_errors import refusal
 from gateway.backends.wire import upstream_body
 from gateway.core.answer import Answer, Chunk, Item
@@ -188,11 +188,11 @@ class OpenAIBackend:
             raise StreamInterrupted("The upstream sent an endless event.") from None
         except HttpFailure as failure:
             error = failed(failure)
-            raise (_interrupted(error) if reader.begun else error) from failure
+            raise (interrupted(error) if reader.begun else error) from failure
         except BackendError as error:
             if not reader.begun or isinstance(error, StreamInterrupted):
                 raise
-            raise _interrupted(error) from error
+            raise interrupted(error) from error
         if not (reader.done or reader.finished):
             kind = StreamInterrupted if reader.begun else UpstreamUnavailable
             raise kind("The upstream closed the stream before its end.")
@@ -261,12 +261,6 @@ class _StreamReader:
             return Chunk(framed, model_served=self._model)
         events = 1 if payload.get("choices") else 0
         return Chunk(framed, events, Usage.from_wire(usage), payload, self._model)
-
-
-def _interrupted(error: BackendError) -> StreamInterrupted:
-    interrupted = StreamInterrupted(error.message, code=error.code, param=error.param)
-    interrupted.timed_out = error.timed_out
-    return interrupted
 
 
 def _key_header(api_key: str | None, name: str) -> dict[str, str]:

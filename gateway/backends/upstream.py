@@ -17,7 +17,13 @@ from gateway.backends.http1 import (
 )
 from gateway.backends.pool import Pool
 from gateway.backends.upstream_errors import refusal
-from gateway.core.errors import BackendError, UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from gateway.core.errors import (
+    BackendError,
+    StreamInterrupted,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+)
 from gateway.core.request import Caller
 
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
@@ -137,3 +143,10 @@ def failed(failure: HttpFailure) -> BackendError:
     if isinstance(failure, NotConnected | Disconnected):
         return UpstreamUnavailable("The upstream can't be reached, or it closed the connection.")
     return UpstreamUnavailable(f"The upstream's answer can't be used: {failure}.")
+
+
+def interrupted(error: BackendError) -> StreamInterrupted:
+    """A failure after a stream had begun."""
+    cut = StreamInterrupted(error.message, code=error.code, param=error.param)
+    cut.timed_out = error.timed_out
+    return cut

@@ -47,6 +47,12 @@ def upstream_body(
     return orjson.dumps({**changed, "model": model, **added})
 
 
+def with_model(raw: bytes, model: str) -> bytes:
+    """A JSON object's bytes with its `model` replaced, everything else as it was."""
+    spliced = _splice_model(raw, model)
+    return orjson.dumps({**orjson.loads(raw), "model": model}) if spliced is None else spliced
+
+
 def _splice_model(raw: bytes, model: str) -> bytes | None:
     """The bytes with the model's name exchanged; None unless that is surely right.
 

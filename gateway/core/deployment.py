@@ -21,6 +21,7 @@ class Capability(StrEnum):
 
     TOOLS = "tools"
     JSON_SCHEMA = "json_schema"
+    JSON_OBJECT = "json_object"
     VISION = "vision"
     AUDIO = "audio"
     FILES = "files"

@@ -17,6 +17,7 @@ from gateway.routing.language import language_of
 FIELD_OF = {
     Capability.TOOLS: "tools",
     Capability.JSON_SCHEMA: "response_format",
+    Capability.JSON_OBJECT: "response_format",
     Capability.VISION: "messages",
     Capability.AUDIO: "messages",
     Capability.FILES: "messages",
@@ -48,8 +49,12 @@ def _needs(
     if payload.get("tools") or payload.get("functions"):
         yield Capability.TOOLS
     response_format = payload.get("response_format")
-    if isinstance(response_format, Mapping) and (response_format.get("type") or "text") != "text":
-        yield Capability.JSON_SCHEMA
+    if isinstance(response_format, Mapping):
+        kind = response_format.get("type") or "text"
+        if kind == "json_object":
+            yield Capability.JSON_OBJECT
+        elif kind != "text":
+            yield Capability.JSON_SCHEMA
     if payload.get("logprobs") or payload.get("top_logprobs"):
         yield Capability.LOGPROBS
     if (payload.get("n") or 1) > 1:

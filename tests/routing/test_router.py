@@ -135,7 +135,7 @@ TOOL = [{"type": "function", "function": {"name": "f"}}]
         ({"tools": TOOL}, "needs_tools"),
         ({"messages": IMAGE}, "needs_vision"),
         ({"response_format": {"type": "json_schema", "json_schema": {}}}, "needs_json_schema"),
-        ({"response_format": {"type": "json_object"}}, "needs_json_schema"),
+        ({"response_format": {"type": "json_object"}}, "needs_json_object"),
         ({"logprobs": True}, "needs_logprobs"),
         ({"n": 2}, "needs_n"),
         (
