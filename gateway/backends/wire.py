@@ -11,6 +11,8 @@ import orjson
 from gateway.core.request import ChatRequest
 
 _MODEL_MEMBER = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
+#: A letter of `model`, spelt with an escape.
+_ESCAPED_LETTER = re.compile(rb"\\u006[45cdf]", re.IGNORECASE)
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 
 
@@ -57,9 +59,9 @@ def _splice_model(raw: bytes, model: str) -> bytes | None:
     """The bytes with the model's name exchanged; None unless that is surely right.
 
     A key can be spelt with escapes and stand twice or deeper. With a single `"model"` and no
-    escaped ASCII in the body, that one is the top-level key.
+    escaped letter of it in the body, that one is the top-level key.
     """
-    if raw.count(b'"model"') != 1 or b"\\u00" in raw:
+    if raw.count(b'"model"') != 1 or (b"\\u00" in raw and _ESCAPED_LETTER.search(raw)):
         return None
     member = _MODEL_MEMBER.search(raw)
     if member is None:

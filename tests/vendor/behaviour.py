@@ -18,6 +18,16 @@ USAGE: dict[str, Any] = {
 }
 
 
+MESSAGES_USAGE: dict[str, Any] = {
+    "input_tokens": 7,
+    "cache_read_input_tokens": 4,
+    "cache_creation_input_tokens": 3,
+    "cache_creation": {"ephemeral_5m_input_tokens": 2, "ephemeral_1h_input_tokens": 1},
+    "output_tokens": 9,
+    "service_tier": "standard",
+}
+
+
 @dataclass(slots=True, frozen=True)
 class Behaviour:
     """A well-behaved answer, unless a field says otherwise. Times are seconds."""
@@ -30,6 +40,12 @@ class Behaviour:
     content_type: str | None = None
     usage: Mapping[str, Any] | None = field(default_factory=lambda: USAGE)
     extra: Mapping[str, Any] = field(default_factory=dict)
+    #: In Anthropic's words, for its wire.
+    messages_usage: Mapping[str, Any] | None = field(default_factory=lambda: MESSAGES_USAGE)
+    #: Names and arguments (JSON text) of the tools that the answer calls after its text.
+    tool_calls: Sequence[tuple[str, str]] = ()
+    #: What the model thinks before it answers.
+    thinking: str | None = None
     #: One for each word of the text, sent where the request asks for `logprobs`.
     logprobs: Sequence[float] | None = None
     delay_s: float = 0.0

@@ -13,6 +13,7 @@ from typing import Any
 
 from aiohttp import web
 
+from tests.vendor import anthropic
 from tests.vendor.behaviour import Behaviour
 
 STALL_S = 30.0
@@ -49,12 +50,22 @@ class Vendor:
     def application(self) -> web.Application:
         application = web.Application(client_max_size=64 * 1024 * 1024)
         application.router.add_post("/v1/chat/completions", self._chat)
+        application.router.add_post("/v1/messages", self._chat)
+        application.router.add_post("/v1/messages/count_tokens", self._count_tokens)
         application.router.add_route("*", "/{anything:.*}", self._anything)
         return application
 
     async def _anything(self, request: web.Request) -> web.Response:
         self._record(request, await request.read())
         return web.json_response({"error": {"message": "no such path", "type": "x"}}, status=404)
+
+    async def _count_tokens(self, request: web.Request) -> web.Response:
+        received = self._record(request, await request.read())
+        behaviour = self.script.popleft() if self.script else self.default
+        if behaviour.status != 200:
+            body = anthropic.error(behaviour.status)
+            return web.Response(status=behaviour.status, body=body, content_type="application/json")
+        return web.json_response({"input_tokens": len(received.raw)})
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         raw = await request.read()
@@ -83,15 +94,17 @@ class Vendor:
         if behaviour.drop:
             _hang_up(request)
         if behaviour.body is not None or behaviour.status != 200:
+            error = anthropic.error if _speaks_messages(request) else _error
             return web.Response(
                 status=behaviour.status,
-                body=behaviour.body if behaviour.body is not None else _error(behaviour.status),
+                body=behaviour.body if behaviour.body is not None else error(behaviour.status),
                 headers=behaviour.headers,
                 content_type=behaviour.content_type or "application/json",
             )
         if not body.get("stream"):
+            answer = anthropic.message if _speaks_messages(request) else _completion
             return web.Response(
-                body=_completion(body, behaviour),
+                body=answer(body, behaviour),
                 headers=behaviour.headers,
                 content_type=behaviour.content_type or "application/json",
             )
@@ -104,7 +117,8 @@ class Vendor:
         response.content_type = behaviour.content_type or "text/event-stream"
         await response.prepare(request)
         with contextlib.suppress(_HangUp):
-            async for event in _events(body, behaviour):
+            written = _named_events if _speaks_messages(request) else _data_events
+            async for event in written(body, behaviour):
                 for piece in _pieces(event, behaviour):
                     await response.write(piece)
                     if behaviour.byte_by_byte:
@@ -113,6 +127,10 @@ class Vendor:
             return response
         _hang_up(request)
         return response
+
+
+def _speaks_messages(request: web.Request) -> bool:
+    return request.path.startswith("/v1/messages")
 
 
 class _HangUp(Exception):
@@ -148,10 +166,17 @@ def _completion(body: dict[str, Any], behaviour: Behaviour) -> bytes:
         "content": behaviour.text,
         "refusal": None,
         "annotations": [],
+        **({"reasoning_content": behaviour.thinking} if behaviour.thinking else {}),
+        **({"tool_calls": _tool_calls(behaviour)} if behaviour.tool_calls else {}),
     }
     logprobs = _logprobs(body, behaviour)
     content = {"content": [entry for word in logprobs for entry in word]} if logprobs else None
-    choice = {"index": 0, "message": message, "logprobs": content, "finish_reason": "stop"}
+    choice = {
+        "index": 0,
+        "message": message,
+        "logprobs": content,
+        "finish_reason": _finish_reason(behaviour),
+    }
     payload = {**_envelope(body, "chat.completion", behaviour), "choices": [choice]}
     if behaviour.usage is not None:
         payload["usage"] = behaviour.usage
@@ -203,18 +228,64 @@ def _logprobs(body: dict[str, Any], behaviour: Behaviour) -> list[list[dict[str,
 
 def _choices(body: dict[str, Any], behaviour: Behaviour) -> Iterator[dict[str, Any]]:
     yield {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
+    if behaviour.thinking:
+        thought = {"reasoning_content": behaviour.thinking}
+        yield {"index": 0, "delta": thought, "finish_reason": None}
     logprobs = _logprobs(body, behaviour)
     for number, word in enumerate(_words(behaviour)):
         choice = {"index": 0, "delta": {"content": word}, "finish_reason": None}
         yield {**choice, "logprobs": {"content": logprobs[number]}} if logprobs else choice
+    for number, call in enumerate(_tool_calls(behaviour)):
+        text = call["function"]["arguments"]
+        begun = {**call, "index": number, "function": {**call["function"], "arguments": ""}}
+        halves = (text[: len(text) // 2], text[len(text) // 2 :])
+        parts = [{"index": number, "function": {"arguments": half}} for half in halves]
+        for part in (begun, *parts):
+            yield {"index": 0, "delta": {"tool_calls": [part]}, "finish_reason": None}
     if behaviour.finish:
-        yield {"index": 0, "delta": {}, "finish_reason": "stop"}
+        yield {"index": 0, "delta": {}, "finish_reason": _finish_reason(behaviour)}
 
 
-def _pieces(data: str, behaviour: Behaviour) -> Iterator[bytes]:
+def _tool_calls(behaviour: Behaviour) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": f"call_{number}",
+            "type": "function",
+            "function": {"name": name, "arguments": arguments},
+        }
+        for number, (name, arguments) in enumerate(behaviour.tool_calls)
+    ]
+
+
+def _finish_reason(behaviour: Behaviour) -> str:
+    return "tool_calls" if behaviour.tool_calls else "stop"
+
+
+async def _data_events(body: dict[str, Any], behaviour: Behaviour) -> AsyncIterator[str]:
+    async for data in _events(body, behaviour):
+        yield f"data: {data}"
+
+
+async def _named_events(body: dict[str, Any], behaviour: Behaviour) -> AsyncIterator[str]:
+    """Anthropic's events, and whatever goes wrong between them."""
+    number = -1
+    async for event in anthropic.events(body, behaviour):
+        number += 1
+        if number == behaviour.drop_after:
+            raise _HangUp
+        if number == behaviour.stall_after:
+            await asyncio.sleep(STALL_S)
+        if number == behaviour.error_after:
+            yield f"event: error{behaviour.line_end}data: {anthropic.error(529).decode()}"
+            return
+        data = json.dumps(event, ensure_ascii=False)
+        yield f"event: {event['type']}{behaviour.line_end}data: {data}"
+
+
+def _pieces(written: str, behaviour: Behaviour) -> Iterator[bytes]:
     end = behaviour.line_end
     comment = f": keep-alive{end}{end}" if behaviour.comments else ""
-    event = f"{comment}data: {data}{end}{end}".encode()
+    event = f"{comment}{written}{end}{end}".encode()
     if behaviour.byte_by_byte:
         yield from (event[at : at + 1] for at in range(len(event)))
     else:
