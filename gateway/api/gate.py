@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.api.anthropic_errors import in_the_clients_words
 from gateway.api.errors import envelope, envelope_of, headers_of, status_of
 from gateway.api.exchange import SCOPE_KEY, Exchange
 from gateway.api.keys import KeyRing
@@ -71,6 +72,7 @@ class Gate:
             await send(message)
 
         path = scope["path"]
+        send = in_the_clients_words(path, send, exchange.request_id)
         if self.watcher is not None:
             self.watcher.begun()
         try:

@@ -12,7 +12,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
+from gateway.api.anthropic_errors import ANTHROPIC_PATH, is_anthropics
+from gateway.api.count_tokens import COUNT_TOKENS
 from gateway.api.feedback import FEEDBACK_FIELDS
+from gateway.api.messages import COUNTED_FIELDS, MESSAGES_FIELDS
 from gateway.api.parse import CHAT_FIELDS
 from gateway.core.request import CHAT_COMPLETIONS
 
@@ -64,6 +67,20 @@ _RESPONSES: Mapping[str, Schema] = {
             "required": ["cost", "cost_details"],
         },
     ),
+    "AnthropicError": _object(
+        type={"const": "error"},
+        error=_object(type=_STRING, message=_STRING),
+        request_id=_STRING,
+    ),
+    "Message": _object(
+        id=_STRING,
+        type={"const": "message"},
+        role={"const": "assistant"},
+        model=_STRING,
+        content=_list(_object(type=_STRING)),
+        stop_reason=_or_null(_STRING),
+        usage=_object(input_tokens=_INTEGER, output_tokens=_INTEGER, cost={}, cost_details={}),
+    ),
     "Model": _object(id=_STRING, object={"const": "model"}, created=_INTEGER, owned_by=_STRING),
     "Models": _object(object={"const": "list"}, data=_list(_ref("Model"))),
     "Route": _object(
@@ -94,6 +111,8 @@ _RESPONSES: Mapping[str, Schema] = {
 
 _REQUESTS: Mapping[str, TypeAdapter[Any]] = {
     "ChatRequest": CHAT_FIELDS,
+    "MessagesRequest": MESSAGES_FIELDS,
+    "CountTokensRequest": COUNTED_FIELDS,
     "FeedbackRequest": FEEDBACK_FIELDS,
 }
 
@@ -111,22 +130,23 @@ def _body(name: str) -> Schema:
     return {"required": True, "content": {"application/json": {"schema": _ref(name)}}}
 
 
-def _routed(summary: str, answers: Schema) -> Schema:
+def _routed(summary: str, answers: Schema, body: str = "ChatRequest") -> Schema:
     parameters = [
         {"name": name, "in": "header", "description": text, "required": False, "schema": schema}
         for name, (text, schema) in _CALLER_HEADERS.items()
     ]
-    body = _body("ChatRequest")
     return {
         "summary": summary,
         "parameters": parameters,
-        "requestBody": body,
+        "requestBody": _body(body),
         "responses": {"200": answers},
     }
 
 
 _COMPLETION = _answer("The answer; a stream of events with `stream`.", _ref("Completion"))
 _COMPLETION["content"]["text/event-stream"] = {"schema": _STRING}
+_MESSAGE = _answer("The answer; a stream of events with `stream`.", _ref("Message"))
+_MESSAGE["content"]["text/event-stream"] = {"schema": _STRING}
 _COSTS = _answer("Rows, or sums with `by`.", _ref("Costs"))
 _COSTS["content"]["text/csv"] = {"schema": _STRING}
 
@@ -137,6 +157,16 @@ _OPERATIONS: Mapping[tuple[str, str], Schema] = {
         "tags": ["chat"],
         "operationId": "chat_completions",
     },
+    (ANTHROPIC_PATH, "post"): {
+        **_routed("The same in Anthropic's words.", _MESSAGE, "MessagesRequest"),
+        "tags": ["messages"],
+        "operationId": "messages",
+    },
+    (COUNT_TOKENS, "post"): _routed(
+        "Count a prompt's tokens for the model that would answer it.",
+        _answer("The count.", _object(input_tokens=_INTEGER)),
+        "CountTokensRequest",
+    ),
     ("/v1/route", "post"): _routed(
         "Explain where a chat request would go.", _answer("The decision.", _ref("Route"))
     ),
@@ -165,11 +195,12 @@ def openapi_document(app: FastAPI) -> Schema:
     """The document of an application's routes and of the chat endpoint beside them."""
     document = get_openapi(title=app.title, version=app.version, routes=app.routes)
     paths = document.setdefault("paths", {})
-    error = {"default": _answer("What was wrong.", _ref("Error"))}
     for (path, method), said in _OPERATIONS.items():
         operation = paths.setdefault(path, {}).setdefault(method, {})
         operation.update(said)
-    for operations in paths.values():
+    for path, operations in paths.items():
+        envelope = _ref("AnthropicError" if is_anthropics(path) else "Error")
+        error = {"default": _answer("What was wrong.", envelope)}
         for operation in operations.values():
             # FastAPI's own 422 is never answered.
             responses = {k: v for k, v in operation["responses"].items() if k != "422"}

@@ -22,29 +22,32 @@ MAX_TAG_LENGTH = 64
 
 Fields = TypeVar("Fields")
 
-_PERMISSIVE = ConfigDict(extra="ignore", strict=True)
+PERMISSIVE = ConfigDict(extra="ignore", strict=True)
 
 
 # Without it a million wrong entries make a million errors, of which one is told.
-_FIRST_FAULT = Field(fail_fast=True)
+FIRST_FAULT = Field(fail_fast=True)
 
 
-@with_config(_PERMISSIVE)
+ModelName = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME, pattern=r"^[^\x00-\x1f]*$")]
+
+
+@with_config(PERMISSIVE)
 class _Message(TypedDict):
     role: Annotated[str, Field(min_length=1)]
-    content: NotRequired[str | Annotated[list[str | dict[str, Any]], _FIRST_FAULT] | None]
+    content: NotRequired[str | Annotated[list[str | dict[str, Any]], FIRST_FAULT] | None]
 
 
-@with_config(_PERMISSIVE)
+@with_config(PERMISSIVE)
 class _StreamOptions(TypedDict):
     include_usage: NotRequired[bool | None]
 
 
-@with_config(_PERMISSIVE)
+@with_config(PERMISSIVE)
 class _ChatFields(TypedDict):
     """The fields that the gateway reads, with the ranges that OpenAI's reference gives."""
 
-    model: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME, pattern=r"^[^\x00-\x1f]*$")]
+    model: ModelName
     messages: Annotated[list[_Message], Field(min_length=1, max_length=MOST_PARTS, fail_fast=True)]
     stream: NotRequired[bool | None]
     stream_options: NotRequired[_StreamOptions | None]
@@ -56,8 +59,8 @@ class _ChatFields(TypedDict):
     frequency_penalty: NotRequired[Annotated[float, Field(ge=-2, le=2)] | None]
     n: NotRequired[Annotated[int, Field(ge=1)] | None]
     seed: NotRequired[int | None]
-    stop: NotRequired[str | Annotated[list[str], _FIRST_FAULT] | None]
-    tools: NotRequired[Annotated[list[dict[str, Any]], _FIRST_FAULT] | None]
+    stop: NotRequired[str | Annotated[list[str], FIRST_FAULT] | None]
+    tools: NotRequired[Annotated[list[dict[str, Any]], FIRST_FAULT] | None]
     response_format: NotRequired[dict[str, Any] | None]
     logprobs: NotRequired[bool | None]
     top_logprobs: NotRequired[Annotated[int, Field(ge=0)] | None]
@@ -72,7 +75,7 @@ def parse_chat(body: bytes) -> ChatRequest:
     fields = checked(CHAT_FIELDS, payload)
     messages = payload["messages"]
     if len(body) > MOST_PARTS:
-        _check_parts(messages)
+        check_parts(messages)
     options = fields.get("stream_options")
     max_tokens = fields.get("max_completion_tokens")
     return ChatRequest(
@@ -86,7 +89,8 @@ def parse_chat(body: bytes) -> ChatRequest:
     )
 
 
-def _check_parts(messages: list[dict[str, Any]]) -> None:
+def check_parts(messages: list[dict[str, Any]]) -> None:
+    """Refuse messages of too many parts. Raises InvalidRequest."""
     contents = (message.get("content") for message in messages)
     parts = sum(len(content) for content in contents if isinstance(content, list))
     if parts > MOST_PARTS:

@@ -12,6 +12,7 @@ from pathlib import Path
 from gateway.accounting.feedback import FeedbackBook
 from gateway.accounting.ledger import Ledger
 from gateway.accounting.pricing import cost_of
+from gateway.api.count_tokens import PromptLength
 from gateway.app.deployments import deployments_of
 from gateway.app.estimates import Estimates
 from gateway.app.observed import Observed, watcher
@@ -25,8 +26,9 @@ from gateway.backends.local.backend import LocalBackend
 from gateway.backends.openai import OpenAIBackend
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.errors import LedgerUnavailable
-from gateway.core.interfaces import Backend, TokenCounter
-from gateway.core.request import ChatRequest
+from gateway.core.interfaces import Backend, PromptCounter, TokenCounter
+from gateway.core.request import Caller, ChatRequest
+from gateway.core.usage import estimate_tokens
 from gateway.pipeline import Pipeline
 from gateway.resilience.balance import Balance
 from gateway.resilience.health import Health
@@ -129,6 +131,15 @@ class Gateway:
     def estimate_costs(self, request: ChatRequest) -> list[tuple[str, Decimal | None]]:
         """What each deployment would charge, from estimated tokens; None where unknown."""
         return [(one.name, self.estimates.usd(request, one)) for one in self.deployments]
+
+    async def prompt_length(self, request: ChatRequest, caller: Caller) -> PromptLength:
+        """How long the prompt is for the deployment that the request would go to."""
+        deployment = self.router.preview(request, caller).deployment
+        backend = self.backends.get(deployment.name)
+        if isinstance(backend, PromptCounter):
+            tokens = await backend.count_tokens(request, deployment, caller)
+            return PromptLength(tokens, deployment.name, backend.counts_as)
+        return PromptLength(estimate_tokens(request.messages), deployment.name, "estimated")
 
     def startup_notes(self) -> list[str]:
         """What somebody who has just started the gateway should know, a line each."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 
+from gateway.api.count_tokens import PromptLength
 from gateway.app.compose import Gateway, compose
 from gateway.app.logs import set_level
 from gateway.app.resilience import set_limits
@@ -98,6 +99,10 @@ class LiveGateway:
     def estimate_costs(self, request: ChatRequest) -> list[tuple[str, Decimal | None]]:
         """What each deployment would charge; None where unknown."""
         return self.gateway.estimate_costs(request)
+
+    async def prompt_length(self, request: ChatRequest, caller: Caller) -> PromptLength:
+        """How long the prompt is for the deployment that the request would go to."""
+        return await self.gateway.prompt_length(request, caller)
 
     def not_ready(self) -> dict[str, str | None]:
         """By part, why it can't serve yet; None where it can."""

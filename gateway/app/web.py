@@ -16,9 +16,11 @@ from starlette.types import ASGIApp
 
 from gateway import __version__
 from gateway.accounting.query import LedgerReader
+from gateway.api.anthropic_errors import ANTHROPIC_PATH
 from gateway.api.body import ClientLeft
 from gateway.api.chat import ChatFormat
 from gateway.api.costs import costs_routes
+from gateway.api.count_tokens import count_tokens_routes
 from gateway.api.endpoint import Endpoint
 from gateway.api.errors import envelope, envelope_of, headers_of, status_of
 from gateway.api.exchange import exchange_of
@@ -26,6 +28,7 @@ from gateway.api.feedback import feedback_routes
 from gateway.api.gate import UNEXPECTED, Gate
 from gateway.api.health import health_routes
 from gateway.api.keys import KeyRing
+from gateway.api.messages import MessagesFormat
 from gateway.api.metrics import metrics_routes
 from gateway.api.models import models_routes
 from gateway.api.openapi import openapi_document
@@ -69,6 +72,9 @@ def create_app(live: LiveGateway, telemetry: Telemetry) -> ASGIApp:
     body_limit = int(gateway.settings.server.max_body_mb * 1024 * 1024)
     chat = Endpoint(live, ChatFormat(), body_limit)
     app.router.routes.insert(0, Route(CHAT_COMPLETIONS, chat, methods=["POST"]))
+    messages = Endpoint(live, MessagesFormat(), body_limit)
+    app.router.routes.insert(0, Route(ANTHROPIC_PATH, messages, methods=["POST"]))
+    app.include_router(count_tokens_routes(live, body_limit))
     app.include_router(models_routes(live))
     app.include_router(route_routes(live, live.estimate_costs, body_limit))
     app.include_router(feedback_routes(gateway.feedback, body_limit))
@@ -82,7 +88,7 @@ def create_app(live: LiveGateway, telemetry: Telemetry) -> ASGIApp:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(Exception, _unexpected_error)
-    direct = {("POST", CHAT_COMPLETIONS): chat}
+    direct = {("POST", CHAT_COMPLETIONS): chat, ("POST", ANTHROPIC_PATH): messages}
     gate = Gate(app, KeyRing(gateway.client_keys), direct)
     gate.log_request = logs.request
     gate.watcher = telemetry

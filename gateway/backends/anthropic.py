@@ -24,7 +24,7 @@ from gateway.core.errors import (
     UpstreamUnavailable,
 )
 from gateway.core.request import Caller, ChatRequest
-from gateway.core.usage import Usage
+from gateway.core.usage import Usage, UsageSource
 from gateway.wire.anthropic_answer import chat_error, completion_of, status_of
 from gateway.wire.anthropic_request import DEFAULT_MAX_TOKENS, messages_body
 from gateway.wire.anthropic_usage import usage_of
@@ -81,6 +81,8 @@ _COUNTED = frozenset(
 
 class AnthropicBackend:
     """Calls one upstream. Its connections live from `start` to `stop`."""
+
+    counts_as: UsageSource = "reported"
 
     def __init__(
         self,

@@ -10,6 +10,7 @@ from gateway.core.cascade import Cascade
 from gateway.core.deployment import Deployment
 from gateway.core.entry import LedgerEntry
 from gateway.core.request import Caller, ChatRequest
+from gateway.core.usage import UsageSource
 
 
 @runtime_checkable
@@ -39,6 +40,19 @@ class Backend(Protocol):
 
     def not_ready(self) -> str | None:
         """Why the backend can't answer yet, in one clause; None when it can."""
+
+
+@runtime_checkable
+class PromptCounter(Protocol):
+    """A backend that can count a prompt's tokens without answering it."""
+
+    #: Who says so: an upstream, or the model's own tokenizer here.
+    counts_as: UsageSource
+
+    async def count_tokens(
+        self, request: ChatRequest, deployment: Deployment, caller: Caller
+    ) -> int:
+        """The tokens of the prompt. Raises GatewayError."""
 
 
 class TokenCounter(Protocol):

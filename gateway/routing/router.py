@@ -116,12 +116,16 @@ class Router:
 
     def explain(self, request: ChatRequest, caller: Caller) -> Explanation:
         """The decision that `decide` makes where chance doesn't, with what led to its score."""
-        asked = self._names.asked(request.model, caller)
-        quiet = replace(self._experiment, share=0.0)
-        decision = self._decided(request, caller, asked, quiet, is_live=False)
+        decision = self.preview(request, caller)
         if decision.score is None:
             return Explanation(decision)
         return Explanation(decision, self._scorer.contributions(request.messages))
+
+    def preview(self, request: ChatRequest, caller: Caller) -> RouteDecision:
+        """The decision that `decide` makes where chance doesn't; nothing is learnt from it."""
+        asked = self._names.asked(request.model, caller)
+        quiet = replace(self._experiment, share=0.0)
+        return self._decided(request, caller, asked, quiet, is_live=False)
 
     def answered(self, session: str, key_id: str | None, deployment: str) -> None:
         """Learn who answered a key's conversation, so that it can stay there."""

@@ -22,6 +22,7 @@ from gateway.core.cascade import Cascade
 from gateway.core.deployment import Capability, Deployment
 from gateway.core.errors import EngineUnavailable
 from gateway.core.request import Caller, ChatRequest
+from gateway.core.usage import UsageSource
 
 #: What the engine can do beyond plain text; the router sends the rest elsewhere.
 LOCAL_CAPABILITIES: frozenset[Capability] = frozenset()
@@ -33,6 +34,8 @@ class LocalBackend:
     With `socket_path` the engine is somebody else's and only asked; otherwise `start` and `stop`
     also start and stop one.
     """
+
+    counts_as: UsageSource = "counted"
 
     def __init__(
         self,
@@ -108,6 +111,15 @@ class LocalBackend:
                 f"run `slm-gateway pull {self._model}`"
             )
         return f"the model {self._model} is loading"
+
+    async def count_tokens(
+        self, request: ChatRequest, deployment: Deployment, caller: Caller
+    ) -> int:
+        """The tokens of the prompt, by the model's own tokenizer. Raises GatewayError."""
+        counter = await asyncio.to_thread(lambda: self.counter)
+        if counter is None:
+            raise EngineUnavailable(f"The tokenizer of {self._model} is not here.", status=503)
+        return await asyncio.to_thread(counter.count, request.messages)
 
     async def call(
         self,
