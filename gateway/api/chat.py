@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import orjson
 
@@ -57,22 +59,27 @@ class ChatEvents:
             payload["usage"] = usage_with_cost(usage, self._entry)
         elif not payload.get("choices"):
             return b""
-        return b"data: " + orjson.dumps(payload) + b"\n\n"
+        return self.framed(payload)
 
     def finish(self) -> bytes:
         """The end of a stream that ended well; usage that nobody reported is estimated."""
         if self._include_usage and not self._usage_sent:
-            return self._usage_event() + DONE
+            return self.framed(self.usage_object()) + DONE
         return DONE
 
     def fail(self, error: GatewayError) -> bytes:
         """The end of a stream that broke: one error event, and no `[DONE]`."""
         return b"data: " + envelope(error) + b"\n\n"
 
-    def _usage_event(self) -> bytes:
+    @staticmethod
+    def framed(payload: Mapping[str, Any]) -> bytes:
+        """One event."""
+        return b"data: " + orjson.dumps(payload) + b"\n\n"
+
+    def usage_object(self) -> dict[str, Any]:
         """The usage chunk that the upstream didn't send, from our own estimate."""
         entry = self._entry
-        payload = {
+        return {
             "id": f"chatcmpl-{entry.request_id}",
             "object": "chat.completion.chunk",
             "created": int(time.time()),
@@ -80,4 +87,3 @@ class ChatEvents:
             "choices": [],
             "usage": usage_with_cost(None, entry),
         }
-        return b"data: " + orjson.dumps(payload) + b"\n\n"

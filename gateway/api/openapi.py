@@ -13,6 +13,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
 from gateway.api.anthropic_errors import ANTHROPIC_PATH, is_anthropics
+from gateway.api.completions import COMPLETION_FIELDS, COMPLETIONS
 from gateway.api.count_tokens import COUNT_TOKENS
 from gateway.api.feedback import FEEDBACK_FIELDS
 from gateway.api.messages import COUNTED_FIELDS, MESSAGES_FIELDS
@@ -67,6 +68,12 @@ _RESPONSES: Mapping[str, Schema] = {
             "required": ["cost", "cost_details"],
         },
     ),
+    "TextCompletion": _object(
+        object={"const": "text_completion"},
+        model=_STRING,
+        choices=_list(_object(index=_INTEGER, text=_STRING)),
+        usage=_object(cost={}, cost_details={}),
+    ),
     "AnthropicError": _object(
         type={"const": "error"},
         error=_object(type=_STRING, message=_STRING),
@@ -111,6 +118,7 @@ _RESPONSES: Mapping[str, Schema] = {
 
 _REQUESTS: Mapping[str, TypeAdapter[Any]] = {
     "ChatRequest": CHAT_FIELDS,
+    "CompletionRequest": COMPLETION_FIELDS,
     "MessagesRequest": MESSAGES_FIELDS,
     "CountTokensRequest": COUNTED_FIELDS,
     "FeedbackRequest": FEEDBACK_FIELDS,
@@ -145,6 +153,8 @@ def _routed(summary: str, answers: Schema, body: str = "ChatRequest") -> Schema:
 
 _COMPLETION = _answer("The answer; a stream of events with `stream`.", _ref("Completion"))
 _COMPLETION["content"]["text/event-stream"] = {"schema": _STRING}
+_TEXT_COMPLETION = _answer("The text; a stream of events with `stream`.", _ref("TextCompletion"))
+_TEXT_COMPLETION["content"]["text/event-stream"] = {"schema": _STRING}
 _MESSAGE = _answer("The answer; a stream of events with `stream`.", _ref("Message"))
 _MESSAGE["content"]["text/event-stream"] = {"schema": _STRING}
 _COSTS = _answer("Rows, or sums with `by`.", _ref("Costs"))
@@ -156,6 +166,11 @@ _OPERATIONS: Mapping[tuple[str, str], Schema] = {
         **_routed("Answer a chat request by the model that it needs.", _COMPLETION),
         "tags": ["chat"],
         "operationId": "chat_completions",
+    },
+    (COMPLETIONS, "post"): {
+        **_routed("Complete a text.", _TEXT_COMPLETION, "CompletionRequest"),
+        "tags": ["completions"],
+        "operationId": "completions",
     },
     (ANTHROPIC_PATH, "post"): {
         **_routed("The same in Anthropic's words.", _MESSAGE, "MessagesRequest"),

@@ -39,7 +39,9 @@ class _Message(TypedDict):
 
 
 @with_config(PERMISSIVE)
-class _StreamOptions(TypedDict):
+class StreamOptions(TypedDict):
+    """What a client wants of a stream."""
+
     include_usage: NotRequired[bool | None]
 
 
@@ -50,7 +52,7 @@ class _ChatFields(TypedDict):
     model: ModelName
     messages: Annotated[list[_Message], Field(min_length=1, max_length=MOST_PARTS, fail_fast=True)]
     stream: NotRequired[bool | None]
-    stream_options: NotRequired[_StreamOptions | None]
+    stream_options: NotRequired[StreamOptions | None]
     max_tokens: NotRequired[Annotated[int, Field(ge=1)] | None]
     max_completion_tokens: NotRequired[Annotated[int, Field(ge=1)] | None]
     temperature: NotRequired[Annotated[float, Field(ge=0, le=2)] | None]

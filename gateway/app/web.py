@@ -19,6 +19,7 @@ from gateway.accounting.query import LedgerReader
 from gateway.api.anthropic_errors import ANTHROPIC_PATH
 from gateway.api.body import ClientLeft
 from gateway.api.chat import ChatFormat
+from gateway.api.completions import COMPLETIONS, CompletionsFormat
 from gateway.api.costs import costs_routes
 from gateway.api.count_tokens import count_tokens_routes
 from gateway.api.endpoint import Endpoint
@@ -74,6 +75,8 @@ def create_app(live: LiveGateway, telemetry: Telemetry) -> ASGIApp:
     app.router.routes.insert(0, Route(CHAT_COMPLETIONS, chat, methods=["POST"]))
     messages = Endpoint(live, MessagesFormat(), body_limit)
     app.router.routes.insert(0, Route(ANTHROPIC_PATH, messages, methods=["POST"]))
+    completions = Endpoint(live, CompletionsFormat(), body_limit)
+    app.router.routes.insert(0, Route(COMPLETIONS, completions, methods=["POST"]))
     app.include_router(count_tokens_routes(live, body_limit))
     app.include_router(models_routes(live))
     app.include_router(route_routes(live, live.estimate_costs, body_limit))
@@ -88,7 +91,11 @@ def create_app(live: LiveGateway, telemetry: Telemetry) -> ASGIApp:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(Exception, _unexpected_error)
-    direct = {("POST", CHAT_COMPLETIONS): chat, ("POST", ANTHROPIC_PATH): messages}
+    direct = {
+        ("POST", CHAT_COMPLETIONS): chat,
+        ("POST", ANTHROPIC_PATH): messages,
+        ("POST", COMPLETIONS): completions,
+    }
     gate = Gate(app, KeyRing(gateway.client_keys), direct)
     gate.log_request = logs.request
     gate.watcher = telemetry

@@ -34,6 +34,7 @@ from gateway.core.request import Caller, ChatRequest
 from gateway.core.usage import Usage
 
 CHAT_PATH = "/chat/completions"
+COMPLETIONS_PATH = "/completions"
 _TIMEOUTS = Timeouts()
 
 _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]+)"')
@@ -98,7 +99,8 @@ class OpenAIBackend:
 
         An upstream that refuses the logprobs of a cascade is asked again without.
         """
-        if cascade is None or Capability.LOGPROBS not in deployment.capabilities:
+        is_chat = request.wire not in deployment.wires - {"chat"}
+        if cascade is None or not is_chat or Capability.LOGPROBS not in deployment.capabilities:
             return self._items(request, deployment, caller, None)
         return self._watched(request, deployment, caller, Held(request, cascade))
 
@@ -119,16 +121,20 @@ class OpenAIBackend:
     async def _items(
         self, request: ChatRequest, deployment: Deployment, caller: Caller, held: Held | None
     ) -> AsyncGenerator[Item, None]:
+        wire, raw, payload = request.wire, request.native, request.payload
+        if raw is not None and wire == "completions" and wire in deployment.wires:
+            path, payload = COMPLETIONS_PATH, orjson.loads(raw)
+        else:
+            path, wire, raw = CHAT_PATH, "chat", request.raw
         body = upstream_body(
-            request,
+            raw,
+            payload,
             deployment.model,
             ask_usage=request.stream and self._stream_usage,
             ask_logprobs=held is not None,
             max_tokens_field=self._max_tokens_field,
         )
-        connection = await self._upstream.ask(
-            body, caller, path=CHAT_PATH, whole=not request.stream
-        )
+        connection = await self._upstream.ask(body, caller, path=path, whole=not request.stream)
         try:
             if not 200 <= connection.status < 300:
                 raise self._upstream.refused(connection)
@@ -136,12 +142,14 @@ class OpenAIBackend:
                 await self._expect_stream(connection)
                 chunks = self._chunks(connection)
                 async for chunk in chunks if held is None else held.chunks(chunks):
+                    chunk.wire = wire
                     yield chunk
                 return
             content = connection.taken()
         finally:
             connection.release()
         answer = self._answer(content)
+        answer.wire = wire
         yield answer if held is None else held.answer(answer)
 
     async def _expect_stream(self, connection: Connection) -> None:

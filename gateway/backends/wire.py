@@ -8,8 +8,6 @@ from typing import Any
 
 import orjson
 
-from gateway.core.request import ChatRequest
-
 _MODEL_MEMBER = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
 #: A letter of `model`, spelt with an escape.
 _ESCAPED_LETTER = re.compile(rb"\\u006[45cdf]", re.IGNORECASE)
@@ -17,21 +15,21 @@ _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 
 
 def upstream_body(
-    request: ChatRequest,
+    raw: bytes,
+    payload: Mapping[str, Any],
     model: str,
     *,
     ask_usage: bool = False,
     ask_logprobs: bool = False,
     max_tokens_field: str | None = None,
 ) -> bytes:
-    """The request's body with `model` replaced.
+    """A body, as bytes and parsed, with `model` replaced.
 
     Where the bytes allow it they are spliced, so that everything else stays byte for byte;
     otherwise the parsed body is written again, its order kept. `ask_usage` adds
     `stream_options.include_usage`, `ask_logprobs` adds `logprobs`; `max_tokens_field` names the
     limit's field upstream.
     """
-    payload = request.payload
     other_limit = _limit_to_rename(payload, max_tokens_field)
     options = payload.get("stream_options")
     added: dict[str, Any] = {}
@@ -40,7 +38,7 @@ def upstream_body(
     if ask_logprobs and not payload.get("logprobs"):
         added["logprobs"] = True
     if other_limit is None and not added.keys() & payload.keys():
-        spliced = _splice_model(request.raw, model)
+        spliced = _splice_model(raw, model)
         if spliced is not None:
             return spliced.rstrip()[:-1] + b"," + orjson.dumps(added)[1:] if added else spliced
     changed = {

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from gateway.api.parse import parse_chat
 from gateway.backends.wire import upstream_body
+from gateway.core.request import ChatRequest
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53)
 KEYS = st.sampled_from(["model", "mod\u0435l", "x", "stream_options", '"model"']) | st.text(
@@ -18,6 +19,10 @@ VALUES = st.recursive(
     max_leaves=8,
 )
 EXTRAS = st.dictionaries(st.text(min_size=1, max_size=8).map(lambda key: f"x_{key}"), VALUES)
+
+
+def body_of(request: ChatRequest, model: str, **asked: Any) -> bytes:
+    return upstream_body(request.raw, request.payload, model, **asked)
 
 
 def request_bytes(extra: dict[str, Any], indent: bool = False) -> bytes:
@@ -33,7 +38,7 @@ def request_bytes(extra: dict[str, Any], indent: bool = False) -> bytes:
 @given(extra=EXTRAS, indent=st.booleans(), model=st.text(min_size=1, max_size=12))
 def test_only_the_model_differs(extra: dict[str, Any], indent: bool, model: str) -> None:
     request = parse_chat(request_bytes(extra, indent))
-    sent = orjson.loads(upstream_body(request, model))
+    sent = orjson.loads(body_of(request, model))
     assert list(sent) == list(request.payload)
     assert sent == {**request.payload, "model": model}
 
@@ -44,7 +49,7 @@ def test_usage_is_asked_and_the_clients_options_are_kept(
 ) -> None:
     given_options = {} if options is None else {"stream_options": options}
     request = parse_chat(request_bytes({**extra, "stream": True, **given_options}))
-    sent = orjson.loads(upstream_body(request, "m", ask_usage=True))
+    sent = orjson.loads(body_of(request, "m", ask_usage=True))
     assert sent.pop("stream_options") == {**(options or {}), "include_usage": True}
     expected = {**request.payload, "model": "m"}
     expected.pop("stream_options", None)
@@ -56,7 +61,7 @@ def test_usage_is_asked_and_the_clients_options_are_kept(
 )
 def test_logprobs_are_asked_for_once(extra: dict[str, Any], asked: dict[str, bool | None]) -> None:
     request = parse_chat(request_bytes({**extra, "stream": True, **asked}))
-    raw = upstream_body(request, "m", ask_usage=True, ask_logprobs=True)
+    raw = body_of(request, "m", ask_usage=True, ask_logprobs=True)
     assert raw.count(b'"logprobs"') == 1
     added = {"model": "m", "logprobs": True, "stream_options": {"include_usage": True}}
     assert orjson.loads(raw) == {**request.payload, **added}
@@ -73,7 +78,7 @@ def test_logprobs_are_asked_for_once(extra: dict[str, Any], asked: dict[str, boo
     ],
 )
 def test_no_spelling_smuggles_a_second_model(raw: bytes) -> None:
-    sent = upstream_body(parse_chat(raw), "mine")
+    sent = body_of(parse_chat(raw), "mine")
     pairs = dict(orjson.loads(sent))
     assert pairs["model"] == "mine"
     assert b"gpt-4o" not in sent
@@ -84,13 +89,13 @@ def test_bytes_are_kept_where_nothing_changed() -> None:
         b'{ "temperature": 1.50, "seed": 123456789012345678901234567890,\n'
         b'"model": "auto", "messages": [{"role":"user","content":"\xc3\xa9 \\/ \xe6\x9d\xb1"}] }'
     )
-    sent = upstream_body(parse_chat(raw.replace(b"seed", b"x_id")), "gpt")
+    sent = body_of(parse_chat(raw.replace(b"seed", b"x_id")), "gpt")
     assert sent == raw.replace(b"seed", b"x_id").replace(b'"model": "auto"', b'"model":"gpt"')
 
 
 def test_the_token_limit_is_renamed_for_upstreams_that_know_one_name() -> None:
     request = parse_chat(request_bytes({"max_tokens": 5}))
-    sent = orjson.loads(upstream_body(request, "m", max_tokens_field="max_completion_tokens"))
+    sent = orjson.loads(body_of(request, "m", max_tokens_field="max_completion_tokens"))
     assert sent["max_completion_tokens"] == 5
     assert "max_tokens" not in sent
     assert list(sent) == [

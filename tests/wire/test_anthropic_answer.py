@@ -71,7 +71,7 @@ def test_a_message_as_a_completion() -> None:
 
 def test_prompt_tokens_hold_what_the_cache_read_and_wrote() -> None:
     usage = completion_of(message(text("x")))["usage"]
-    assert Usage.from_wire(usage) == Usage(130, 4, cached_tokens=100)
+    assert Usage.from_wire(usage) == Usage(130, 4, cached_tokens=100, cache_write_tokens=20)
     assert usage["prompt_tokens_details"]["cache_write_tokens"] == 20
     assert usage["total_tokens"] == 134
 

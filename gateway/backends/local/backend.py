@@ -143,11 +143,18 @@ class LocalBackend:
             client.status["fingerprint"],
             include_usage=request.include_usage,
         )
-        events = client.generate(turns_of(request.messages), asked_of(request), cascade)
+        events = client.generate(
+            turns_of(request.messages), asked_of(request), cascade, prompt=_prompt_of(request)
+        )
         async with aclosing(events):
             items = _streamed if request.stream else _whole
             async for item in items(completion, events):
                 yield item
+
+
+def _prompt_of(request: ChatRequest) -> str | None:
+    """The text to go on with, where a completion of text is asked for."""
+    return request.messages[0]["content"] if request.wire == "completions" else None
 
 
 async def _whole(

@@ -72,8 +72,11 @@ class EngineClient:
         messages: Sequence[Mapping[str, Any]],
         sampling: Mapping[str, Any],
         cascade: Cascade | None = None,
+        prompt: str | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Events of one answer: `text`…, then `end`. Closing the generator cancels it.
+
+        A `prompt` is a text to be gone on with, in place of messages.
 
         Raises EngineUnavailable, StreamInterrupted, LowConfidence, ContextTooLong, InvalidRequest.
         """
@@ -81,8 +84,8 @@ class EngineClient:
         events = self._listeners[number] = asyncio.Queue()
         begun = ended = False
         try:
-            asked = {"messages": messages, "sampling": sampling, "cascade": cascade}
-            self._send({"type": "submit", "id": number, **asked})
+            asked = {"messages": messages, "prompt": prompt, "sampling": sampling}
+            self._send({"type": "submit", "id": number, **asked, "cascade": cascade})
             while not ended:
                 event = await events.get()
                 ended = event["type"] != "text"

@@ -75,7 +75,8 @@ class Engine:
 
     def _sequence_of(self, submission: Submission) -> Answering:
         """Tokenise and check against the context window. Raises InvalidRequest."""
-        prompt = self._model.tokenizer.encode(submission.messages)
+        tokenizer, text = self._model.tokenizer, submission.prompt
+        prompt = tokenizer.encode(submission.messages) if text is None else tokenizer.plain(text)
         if not prompt:
             raise InvalidRequest("The conversation has no text.", param="messages")
         params = SamplingParams.of(submission.asked, self._model.sampling_defaults)

@@ -18,7 +18,8 @@ Event = dict[str, Any]
 class Submission:
     """One request as it came over the socket, and where its events go.
 
-    `asked` holds the sampling fields that the request sets. With a `cascade` every event also says
+    With a `prompt` the messages aren't read: the model goes on with that text. `asked` holds the
+    sampling fields that the request sets. With a `cascade` every event also says
     the `confidence`, and `low_confidence` may be the only one.
     """
 
@@ -26,6 +27,7 @@ class Submission:
     asked: Mapping[str, Any]
     emit: Callable[[Event], None]
     cascade: Cascade | None = None
+    prompt: str | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 

@@ -46,6 +46,11 @@ class ChatTokenizer:
         ids: list[int] = self._encoded(self._template.render(turns_of(messages))).ids
         return ids
 
+    def plain(self, text: str) -> list[int]:
+        """The token ids of a text that is no conversation, as the tokenizer begins one."""
+        ids: list[int] = self._encoded(text, is_whole=True).ids
+        return ids
+
     def decode(self, tokens: list[int]) -> str:
         """The text of token ids, without special tokens."""
         text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)
@@ -56,10 +61,10 @@ class ChatTokenizer:
         found: int | None = self._tokenizer.token_to_id(token)
         return found
 
-    def _encoded(self, text: str) -> Any:
+    def _encoded(self, text: str, *, is_whole: bool = False) -> Any:
         # A lone surrogate, which JSON can spell, is no text: it is sent as a question mark.
         clean = text if text.isascii() else text.encode("utf-8", "replace").decode("utf-8")
-        return self._tokenizer.encode(clean, add_special_tokens=False)
+        return self._tokenizer.encode(clean, add_special_tokens=is_whole)
 
 
 class TokenCounter(ChatTokenizer):

@@ -1,7 +1,7 @@
 """The engine's process: `python -m gateway.backends.local.worker`, started by `process`.
 
 It speaks one JSON object a line on a Unix-domain socket.
-In: `submit` (id, messages, sampling, cascade), `cancel` (id), `status` (id).
+In: `submit` (id, messages, prompt, sampling, cascade), `cancel` (id), `status` (id).
 Out: `status` (on connection, whenever it changes, and when asked), `text`, and at last one of
 `end`, `low_confidence` and `error`.
 It ends when its standard input closes, that is when its parent ends, however that comes.
@@ -124,7 +124,9 @@ class Worker:
 
         asked = command["cascade"]
         cascade = Cascade(**asked) if asked is not None else None
-        submissions[number] = Submission(command["messages"], command["sampling"], emit, cascade)
+        submissions[number] = Submission(
+            command["messages"], command["sampling"], emit, cascade, command["prompt"]
+        )
         engine.submit(submissions[number])
 
 
