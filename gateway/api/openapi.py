@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from gateway.api.feedback import FEEDBACK_FIELDS
 from gateway.api.parse import CHAT_FIELDS
+from gateway.api.responses.asked import RESPONSES, RESPONSES_FIELDS
 from gateway.core.request import CHAT_COMPLETIONS
 
 Schema = dict[str, Any]
@@ -48,6 +49,12 @@ def _answer(description: str, schema: Schema, media_type: str = "application/jso
 
 _TIER: Schema = {"enum": ["small", "large"]}
 
+_COSTED_USAGE: Schema = {
+    "type": "object",
+    "properties": {"cost": {"type": ["number", "null"]}, "cost_details": {}},
+    "required": ["cost", "cost_details"],
+}
+
 _RESPONSES: Mapping[str, Schema] = {
     "Error": _object(
         error=_object(
@@ -58,11 +65,23 @@ _RESPONSES: Mapping[str, Schema] = {
         object={"const": "chat.completion"},
         model=_STRING,
         choices=_list(_object(index=_INTEGER, message=_object(role=_STRING))),
-        usage={
-            "type": "object",
-            "properties": {"cost": {"type": ["number", "null"]}, "cost_details": {}},
-            "required": ["cost", "cost_details"],
-        },
+        usage=_COSTED_USAGE,
+    ),
+    "Response": _object(
+        id=_STRING,
+        object={"const": "response"},
+        status={"enum": ["completed", "incomplete"]},
+        model=_STRING,
+        output=_list(_object(id=_STRING, type=_STRING)),
+        usage=_COSTED_USAGE,
+    ),
+    "DeletedResponse": _object(id=_STRING, object={"const": "response"}, deleted={"const": True}),
+    "InputItems": _object(
+        object={"const": "list"},
+        data=_list(_object(id=_STRING, type=_STRING)),
+        first_id=_STRING,
+        last_id=_STRING,
+        has_more={"type": "boolean"},
     ),
     "Model": _object(id=_STRING, object={"const": "model"}, created=_INTEGER, owned_by=_STRING),
     "Models": _object(object={"const": "list"}, data=_list(_ref("Model"))),
@@ -94,6 +113,7 @@ _RESPONSES: Mapping[str, Schema] = {
 
 _REQUESTS: Mapping[str, TypeAdapter[Any]] = {
     "ChatRequest": CHAT_FIELDS,
+    "ResponsesRequest": RESPONSES_FIELDS,
     "FeedbackRequest": FEEDBACK_FIELDS,
 }
 
@@ -111,22 +131,23 @@ def _body(name: str) -> Schema:
     return {"required": True, "content": {"application/json": {"schema": _ref(name)}}}
 
 
-def _routed(summary: str, answers: Schema) -> Schema:
+def _routed(summary: str, answers: Schema, request: str = "ChatRequest") -> Schema:
     parameters = [
         {"name": name, "in": "header", "description": text, "required": False, "schema": schema}
         for name, (text, schema) in _CALLER_HEADERS.items()
     ]
-    body = _body("ChatRequest")
     return {
         "summary": summary,
         "parameters": parameters,
-        "requestBody": body,
+        "requestBody": _body(request),
         "responses": {"200": answers},
     }
 
 
 _COMPLETION = _answer("The answer; a stream of events with `stream`.", _ref("Completion"))
 _COMPLETION["content"]["text/event-stream"] = {"schema": _STRING}
+_RESPONSE = _answer("The answer; a stream of typed events with `stream`.", _ref("Response"))
+_RESPONSE["content"]["text/event-stream"] = {"schema": _STRING}
 _COSTS = _answer("Rows, or sums with `by`.", _ref("Costs"))
 _COSTS["content"]["text/csv"] = {"schema": _STRING}
 
@@ -136,6 +157,21 @@ _OPERATIONS: Mapping[tuple[str, str], Schema] = {
         **_routed("Answer a chat request by the model that it needs.", _COMPLETION),
         "tags": ["chat"],
         "operationId": "chat_completions",
+    },
+    (RESPONSES, "post"): {
+        **_routed("Answer a request of the Responses API.", _RESPONSE, "ResponsesRequest"),
+        "tags": ["responses"],
+        "operationId": "create_response",
+    },
+    (f"{RESPONSES}/{{response_id}}", "get"): {
+        "responses": {"200": _answer("The response.", _ref("Response"))}
+    },
+    (f"{RESPONSES}/{{response_id}}", "delete"): {
+        "responses": {"200": _answer("It is gone.", _ref("DeletedResponse"))}
+    },
+    (f"{RESPONSES}/{{response_id}}/cancel", "post"): {"responses": {}},
+    (f"{RESPONSES}/{{response_id}}/input_items", "get"): {
+        "responses": {"200": _answer("A page of them.", _ref("InputItems"))}
     },
     ("/v1/route", "post"): _routed(
         "Explain where a chat request would go.", _answer("The decision.", _ref("Route"))

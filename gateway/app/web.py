@@ -29,6 +29,9 @@ from gateway.api.keys import KeyRing
 from gateway.api.metrics import metrics_routes
 from gateway.api.models import models_routes
 from gateway.api.openapi import openapi_document
+from gateway.api.responses.asked import RESPONSES
+from gateway.api.responses.create import ResponsesEndpoint
+from gateway.api.responses.stored import stored_routes
 from gateway.api.route import route_routes
 from gateway.app.logs import Logs
 from gateway.app.reload import LiveGateway
@@ -69,6 +72,9 @@ def create_app(live: LiveGateway, telemetry: Telemetry) -> ASGIApp:
     body_limit = int(gateway.settings.server.max_body_mb * 1024 * 1024)
     chat = Endpoint(live, ChatFormat(), body_limit)
     app.router.routes.insert(0, Route(CHAT_COMPLETIONS, chat, methods=["POST"]))
+    responses = ResponsesEndpoint(live, gateway.responses, body_limit)
+    app.router.routes.insert(0, Route(RESPONSES, responses, methods=["POST"]))
+    app.include_router(stored_routes(gateway.responses))
     app.include_router(models_routes(live))
     app.include_router(route_routes(live, live.estimate_costs, body_limit))
     app.include_router(feedback_routes(gateway.feedback, body_limit))
@@ -82,7 +88,10 @@ def create_app(live: LiveGateway, telemetry: Telemetry) -> ASGIApp:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(Exception, _unexpected_error)
-    direct = {("POST", CHAT_COMPLETIONS): chat}
+    direct: dict[tuple[str, str], ASGIApp] = {
+        ("POST", CHAT_COMPLETIONS): chat,
+        ("POST", RESPONSES): responses,
+    }
     gate = Gate(app, KeyRing(gateway.client_keys), direct)
     gate.log_request = logs.request
     gate.watcher = telemetry
