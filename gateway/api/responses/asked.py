@@ -12,7 +12,7 @@ import orjson
 from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
-from gateway.api.parse import LONGEST_NAME, MOST_PARTS, chat_request, checked, parse_object
+from gateway.api.parse import LONGEST_NAME, chat_request, checked, parse_object
 from gateway.core.errors import GatewayError, InvalidRequest
 from gateway.core.request import ChatRequest
 from gateway.wire.responses_items import input_items, unsupported
@@ -32,9 +32,7 @@ class _ResponsesFields(TypedDict):
     """The fields that the gateway reads or repeats, with the ranges of OpenAI's reference."""
 
     model: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME, pattern=_PLAIN)]
-    input: NotRequired[
-        str | Annotated[list[dict[str, Any]], Field(max_length=MOST_PARTS, fail_fast=True)] | None
-    ]
+    input: NotRequired[str | list[Any] | None]  # its items are checked as they are translated
     instructions: NotRequired[str | None]
     previous_response_id: NotRequired[
         Annotated[str, Field(max_length=LONGEST_NAME, pattern=_PLAIN)] | None
@@ -193,7 +191,8 @@ def _ignored(payload: Json, *, keeps: bool) -> Iterator[str]:
     if (payload.get("stream_options") or {}).get("include_obfuscation"):
         yield "stream_options.include_obfuscation"
     given = payload.get("input")
-    if isinstance(given, list) and any(item.get("type") == "reasoning" for item in given):
+    items = given if isinstance(given, list) else ()
+    if any(isinstance(item, dict) and item.get("type") == "reasoning" for item in items):
         yield "input.reasoning"
 
 

@@ -54,8 +54,7 @@ def stored_routes(shelf: ResponseShelf | None) -> APIRouter:
         await found(request, response_id)
         raise InvalidRequest(
             "Only background responses can be cancelled. To end one that is being answered, close "
-            "its connection.",
-            param="response_id",
+            "its connection."
         )
 
     @router.get(f"{_ONE}/input_items")
