@@ -5,9 +5,17 @@ from typing import Any
 
 import orjson
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from gateway.api.responses.asked import Asked, check_included, parse_responses
+from gateway.api.responses.asked import (
+    RESPONSES_FIELDS,
+    Asked,
+    check_included,
+    parse_responses,
+)
 from gateway.core.errors import CapabilityMissing, InvalidRequest
+from gateway.wire.responses_answer import new_response
 
 SCHEMA = {"type": "json_schema", "name": "city", "schema": {"type": "object"}, "strict": True}
 
@@ -192,3 +200,32 @@ def test_included_parts_that_answers_never_have_are_refused() -> None:
     check_included(["file_search_call.results", "reasoning.encrypted_content"])
     with pytest.raises(InvalidRequest):
         check_included([""])
+
+
+_NAMES = sorted({*RESPONSES_FIELDS.json_schema()["properties"], "n", "stop", "seed", "x"})
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 99) | st.floats() | st.text(max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["type", "role", "content", "text", "format", "effort", "name"]),
+            inner | st.sampled_from(["message", "user", "input_text", "function", "json_schema"]),
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(fields=st.dictionaries(st.sampled_from(_NAMES), _VALUES, max_size=5))
+def test_whatever_comes_is_a_chat_with_a_response_or_refused(fields: dict[str, Any]) -> None:
+    try:
+        request = asked(**fields)
+        request.chat_request([])
+    except InvalidRequest as error:
+        assert error.message
+        return
+    made = new_response(request.body, response_id="resp_1", created_at=1)
+    assert orjson.loads(orjson.dumps(made))["id"] == "resp_1"
+    orjson.dumps(request.input_items())
