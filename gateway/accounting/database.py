@@ -132,6 +132,21 @@ conversations = sa.Table(
     sa.Index("conversations_ts", "ts"),
 )
 
+#: Answers of the Responses API that clients asked to keep, each with its own input items as JSON.
+responses = sa.Table(
+    "responses",
+    metadata,
+    sa.Column("id", sa.Text, nullable=False),
+    sa.Column("ts", UtcTimestamp, nullable=False),
+    sa.Column("key_id", sa.Text),
+    sa.Column("previous_response_id", sa.Text),
+    sa.Column("input_items", sa.Text, nullable=False),
+    sa.Column("response", sa.Text, nullable=False),
+    sa.Column("expires", UtcTimestamp),
+    sa.PrimaryKeyConstraint("id", name="responses_pkey"),
+    sa.Index("responses_expires", "expires"),
+)
+
 #: Totals of a UTC day, which outlive the rows. An empty text stands for null. Costs are kept in
 #: two parts, whole micro-USD and the pico-USD left over, so that no sum can overflow 64 bits.
 daily_totals = sa.Table(
@@ -165,15 +180,20 @@ SPECIAL_TOKENS = (
 )
 
 
-def open_for_writing(url: str, *, durable: bool) -> Engine:
+def open_for_writing(url: str, *, durable: bool, connections: int = 1) -> Engine:
     """An engine whose transactions take the write lock when they begin.
 
     In SQLite a commit survives the process either way; `durable` makes it survive a power cut.
+    `connections` are the most that are open at once to a server.
     """
     target = _target(url)
     if target.get_backend_name() != "sqlite":
         return sa.create_engine(
-            target, pool_size=1, max_overflow=0, pool_pre_ping=True, hide_parameters=True
+            target,
+            pool_size=connections,
+            max_overflow=0,
+            pool_pre_ping=True,
+            hide_parameters=True,
         )
     _path(target)
     # `isolation_level=None` leaves BEGIN to the listener below: a transaction that starts as a

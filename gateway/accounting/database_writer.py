@@ -179,12 +179,15 @@ class DatabaseWriter:
 
     def _apply_retention(self, engine: Engine) -> None:
         """Delete old rows once an hour, a slice between two batches, so that none waits long."""
-        if self._retention is None or time.monotonic() < self._next_retention_s:
+        if time.monotonic() < self._next_retention_s:
             return
-        from gateway.accounting.writing import delete_before
+        from gateway.accounting.writing import delete_before, delete_expired
 
-        cutoff = datetime.now(UTC) - self._retention
-        if not delete_before(engine, cutoff, _DELETED_AT_ONCE):
+        now = datetime.now(UTC)
+        more = delete_expired(engine, now, _DELETED_AT_ONCE)
+        if self._retention is not None:
+            more |= delete_before(engine, now - self._retention, _DELETED_AT_ONCE)
+        if not more:
             self._next_retention_s = time.monotonic() + _RETENTION_EVERY_S
 
     def _note(self, error: Exception) -> None:

@@ -21,6 +21,7 @@ from gateway.accounting.database import (
     daily_totals,
     feedback,
     ledger,
+    responses,
 )
 
 Row = dict[str, Any]
@@ -68,6 +69,14 @@ def delete_before(engine: Engine, cutoff: datetime, limit: int) -> bool:
         for table in (ledger, feedback, conversations):
             connection.execute(sa.delete(table).where(table.c.ts < (bound or cutoff)))
     return bound is not None
+
+
+def delete_expired(engine: Engine, now: datetime, limit: int) -> bool:
+    """Delete at most `limit` responses whose time is over; whether more may be left."""
+    over = sa.select(responses.c.id).where(responses.c.expires <= now).limit(limit)
+    with engine.begin() as connection:
+        done = connection.execute(sa.delete(responses).where(responses.c.id.in_(over)))
+    return done.rowcount == limit
 
 
 def _insert(connection: Connection, rows: Sequence[Row]) -> None:

@@ -18,6 +18,7 @@ from gateway.core.errors import (
     NotCalled,
     RequestNotFound,
     RequestTooLarge,
+    ResponseNotFound,
     ShuttingDown,
     Unauthorized,
     UpstreamError,
@@ -33,6 +34,7 @@ _GATEWAY_KEY_REFUSED = frozenset({401, 403})
 _STATUS: tuple[tuple[type[GatewayError], int], ...] = (
     (ModelNotFound, 404),
     (RequestNotFound, 404),
+    (ResponseNotFound, 404),
     (RequestTooLarge, 413),
     (InvalidRequest, 400),
     (Unauthorized, 401),

@@ -18,6 +18,7 @@ from gateway.api.count_tokens import COUNT_TOKENS
 from gateway.api.feedback import FEEDBACK_FIELDS
 from gateway.api.messages import COUNTED_FIELDS, MESSAGES_FIELDS
 from gateway.api.parse import CHAT_FIELDS
+from gateway.api.responses.asked import RESPONSES, RESPONSES_FIELDS
 from gateway.core.request import CHAT_COMPLETIONS
 
 Schema = dict[str, Any]
@@ -52,6 +53,12 @@ def _answer(description: str, schema: Schema, media_type: str = "application/jso
 
 _TIER: Schema = {"enum": ["small", "large"]}
 
+_COSTED_USAGE: Schema = {
+    "type": "object",
+    "properties": {"cost": {"type": ["number", "null"]}, "cost_details": {}},
+    "required": ["cost", "cost_details"],
+}
+
 _RESPONSES: Mapping[str, Schema] = {
     "Error": _object(
         error=_object(
@@ -62,11 +69,23 @@ _RESPONSES: Mapping[str, Schema] = {
         object={"const": "chat.completion"},
         model=_STRING,
         choices=_list(_object(index=_INTEGER, message=_object(role=_STRING))),
-        usage={
-            "type": "object",
-            "properties": {"cost": {"type": ["number", "null"]}, "cost_details": {}},
-            "required": ["cost", "cost_details"],
-        },
+        usage=_COSTED_USAGE,
+    ),
+    "Response": _object(
+        id=_STRING,
+        object={"const": "response"},
+        status={"enum": ["completed", "incomplete"]},
+        model=_STRING,
+        output=_list(_object(id=_STRING, type=_STRING)),
+        usage=_COSTED_USAGE,
+    ),
+    "DeletedResponse": _object(id=_STRING, object={"const": "response"}, deleted={"const": True}),
+    "InputItems": _object(
+        object={"const": "list"},
+        data=_list(_object(id=_STRING, type=_STRING)),
+        first_id=_STRING,
+        last_id=_STRING,
+        has_more={"type": "boolean"},
     ),
     "TextCompletion": _object(
         object={"const": "text_completion"},
@@ -121,6 +140,7 @@ _REQUESTS: Mapping[str, TypeAdapter[Any]] = {
     "CompletionRequest": COMPLETION_FIELDS,
     "MessagesRequest": MESSAGES_FIELDS,
     "CountTokensRequest": COUNTED_FIELDS,
+    "ResponsesRequest": RESPONSES_FIELDS,
     "FeedbackRequest": FEEDBACK_FIELDS,
 }
 
@@ -157,6 +177,8 @@ _TEXT_COMPLETION = _answer("The text; a stream of events with `stream`.", _ref("
 _TEXT_COMPLETION["content"]["text/event-stream"] = {"schema": _STRING}
 _MESSAGE = _answer("The answer; a stream of events with `stream`.", _ref("Message"))
 _MESSAGE["content"]["text/event-stream"] = {"schema": _STRING}
+_RESPONSE = _answer("The answer; a stream of typed events with `stream`.", _ref("Response"))
+_RESPONSE["content"]["text/event-stream"] = {"schema": _STRING}
 _COSTS = _answer("Rows, or sums with `by`.", _ref("Costs"))
 _COSTS["content"]["text/csv"] = {"schema": _STRING}
 
@@ -182,6 +204,21 @@ _OPERATIONS: Mapping[tuple[str, str], Schema] = {
         _answer("The count.", _object(input_tokens=_INTEGER)),
         "CountTokensRequest",
     ),
+    (RESPONSES, "post"): {
+        **_routed("Answer a request of the Responses API.", _RESPONSE, "ResponsesRequest"),
+        "tags": ["responses"],
+        "operationId": "create_response",
+    },
+    (f"{RESPONSES}/{{response_id}}", "get"): {
+        "responses": {"200": _answer("The response.", _ref("Response"))}
+    },
+    (f"{RESPONSES}/{{response_id}}", "delete"): {
+        "responses": {"200": _answer("It is gone.", _ref("DeletedResponse"))}
+    },
+    (f"{RESPONSES}/{{response_id}}/cancel", "post"): {"responses": {}},
+    (f"{RESPONSES}/{{response_id}}/input_items", "get"): {
+        "responses": {"200": _answer("A page of them.", _ref("InputItems"))}
+    },
     ("/v1/route", "post"): _routed(
         "Explain where a chat request would go.", _answer("The decision.", _ref("Route"))
     ),

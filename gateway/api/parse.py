@@ -73,21 +73,29 @@ CHAT_FIELDS: TypeAdapter[_ChatFields] = TypeAdapter(_ChatFields)
 
 def parse_chat(body: bytes) -> ChatRequest:
     """Check a `/v1/chat/completions` body. Raises InvalidRequest naming the field at fault."""
-    payload = parse_object(body)
+    return chat_request(body, parse_object(body))
+
+
+def chat_request(raw: bytes, payload: dict[str, Any], **origin: Any) -> ChatRequest:
+    """Check a chat body (`payload` is `raw` parsed). Raises InvalidRequest naming the field.
+
+    `origin` are further fields of the request: in which wire format it came, and where.
+    """
     fields = checked(CHAT_FIELDS, payload)
     messages = payload["messages"]
-    if len(body) > MOST_PARTS:
+    if len(raw) > MOST_PARTS:
         check_parts(messages)
     options = fields.get("stream_options")
     max_tokens = fields.get("max_completion_tokens")
     return ChatRequest(
-        raw=body,
+        raw=raw,
         payload=payload,
         model=fields["model"],
         messages=messages,
         stream=bool(fields.get("stream")),
         include_usage=bool(options and options.get("include_usage")),
         max_tokens=fields.get("max_tokens") if max_tokens is None else max_tokens,
+        **origin,
     )
 
 

@@ -12,6 +12,8 @@ from pathlib import Path
 from gateway.accounting.feedback import FeedbackBook
 from gateway.accounting.ledger import Ledger
 from gateway.accounting.pricing import cost_of
+from gateway.accounting.response_shelf import ResponseShelf
+from gateway.accounting.responses import ResponseStore
 from gateway.api.count_tokens import PromptLength
 from gateway.app.deployments import deployments_of
 from gateway.app.estimates import Estimates
@@ -64,6 +66,7 @@ class Gateway:
     ledger: Ledger
     sink: Observed
     feedback: FeedbackBook
+    responses: ResponseShelf | None
     pipeline: Pipeline
 
     async def start(self) -> None:
@@ -104,6 +107,8 @@ class Gateway:
             await backend.stop()
         await asyncio.to_thread(self.ledger.stop)
         self.feedback.close()
+        if self.responses is not None:
+            self.responses.close()
 
     async def _warm(self, sources: Sequence[ThresholdSource]) -> None:
         """Tell targets what the ledger knows, save those that follow traffic already."""
@@ -194,9 +199,10 @@ def compose(
     if previous is None:
         ledger = _ledger(settings, environment)
         sink = Observed(ledger, [estimates.observe, watcher(router)])
-        feedback = FeedbackBook(settings.ledger.url)
+        feedback, responses = FeedbackBook(settings.ledger.url), _responses(settings)
     else:
-        ledger, sink, feedback = previous.ledger, previous.sink, previous.feedback
+        ledger, sink = previous.ledger, previous.sink
+        feedback, responses = previous.feedback, previous.responses
     pipeline = Pipeline(
         router=router,
         backends=backends,
@@ -221,6 +227,7 @@ def compose(
         ledger=ledger,
         sink=sink,
         feedback=feedback,
+        responses=responses,
         pipeline=pipeline,
     )
 
@@ -236,6 +243,13 @@ def _ledger(settings: Settings, environment: Environment) -> Ledger:
         spool_dir=environment.spool_dir(settings),
         spool_mb=ledger.spool_mb,
     )
+
+
+def _responses(settings: Settings) -> ResponseShelf | None:
+    if not settings.responses.store:
+        return None
+    ledger, days = settings.ledger, settings.responses.retention_days
+    return ResponseShelf(ResponseStore(ledger.url, durable=ledger.durable, retention_days=days))
 
 
 def _kept_backend(entry: DeploymentSettings, previous: Gateway | None) -> Backend | None:

@@ -33,6 +33,9 @@ from gateway.api.messages import MessagesFormat
 from gateway.api.metrics import metrics_routes
 from gateway.api.models import models_routes
 from gateway.api.openapi import openapi_document
+from gateway.api.responses.asked import RESPONSES
+from gateway.api.responses.create import ResponsesEndpoint
+from gateway.api.responses.stored import stored_routes
 from gateway.api.route import route_routes
 from gateway.app.logs import Logs
 from gateway.app.reload import LiveGateway
@@ -71,13 +74,16 @@ def create_app(live: LiveGateway, telemetry: Telemetry) -> ASGIApp:
         redirect_slashes=False,  # a redirect would name the host that the client claimed
     )
     body_limit = int(gateway.settings.server.max_body_mb * 1024 * 1024)
-    chat = Endpoint(live, ChatFormat(), body_limit)
-    app.router.routes.insert(0, Route(CHAT_COMPLETIONS, chat, methods=["POST"]))
-    messages = Endpoint(live, MessagesFormat(), body_limit)
-    app.router.routes.insert(0, Route(ANTHROPIC_PATH, messages, methods=["POST"]))
-    completions = Endpoint(live, CompletionsFormat(), body_limit)
-    app.router.routes.insert(0, Route(COMPLETIONS, completions, methods=["POST"]))
+    direct: dict[tuple[str, str], ASGIApp] = {
+        ("POST", CHAT_COMPLETIONS): Endpoint(live, ChatFormat(), body_limit),
+        ("POST", COMPLETIONS): Endpoint(live, CompletionsFormat(), body_limit),
+        ("POST", ANTHROPIC_PATH): Endpoint(live, MessagesFormat(), body_limit),
+        ("POST", RESPONSES): ResponsesEndpoint(live, gateway.responses, body_limit),
+    }
+    for (method, path), endpoint in direct.items():
+        app.router.routes.insert(0, Route(path, endpoint, methods=[method]))
     app.include_router(count_tokens_routes(live, body_limit))
+    app.include_router(stored_routes(gateway.responses))
     app.include_router(models_routes(live))
     app.include_router(route_routes(live, live.estimate_costs, body_limit))
     app.include_router(feedback_routes(gateway.feedback, body_limit))
@@ -91,11 +97,6 @@ def create_app(live: LiveGateway, telemetry: Telemetry) -> ASGIApp:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(Exception, _unexpected_error)
-    direct = {
-        ("POST", CHAT_COMPLETIONS): chat,
-        ("POST", ANTHROPIC_PATH): messages,
-        ("POST", COMPLETIONS): completions,
-    }
     gate = Gate(app, KeyRing(gateway.client_keys), direct)
     gate.log_request = logs.request
     gate.watcher = telemetry

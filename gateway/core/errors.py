@@ -4,6 +4,7 @@
     ├── InvalidRequest            the client's body, headers or model name (4xx)
     │   ├── ModelNotFound
     │   ├── RequestNotFound       feedback on a request that the ledger doesn't have
+    │   ├── ResponseNotFound      a response that isn't stored (any more)
     │   ├── ContextTooLong
     │   ├── CapabilityMissing     no deployment can do what the request needs
     │   └── RequestTooLarge
@@ -68,6 +69,10 @@ class RequestNotFound(InvalidRequest):
     code = "request_not_found"
 
 
+class ResponseNotFound(InvalidRequest):
+    """No such response is stored, or another key made it."""
+
+
 class ContextTooLong(InvalidRequest):
     """The conversation doesn't fit into any model that could answer it."""
 
@@ -93,7 +98,7 @@ class Unauthorized(GatewayError):
 
 
 class LedgerUnavailable(GatewayError):
-    """The spend log's database can't be read or written."""
+    """The database of the spend log, and of responses, can't be read or written."""
 
     code = "ledger_unavailable"
 

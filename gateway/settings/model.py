@@ -277,6 +277,13 @@ class LedgerSettings(_Section):
     spool_dir: Path | None = None
 
 
+class ResponsesSettings(_Section):
+    """What is kept of the Responses API's answers, in the ledger's database."""
+
+    store: bool = True
+    retention_days: int | None = Field(30, ge=1)
+
+
 class ModelsSettings(_Section):
     """Where fetched models are kept; by default a folder of the user's cache."""
 
@@ -334,6 +341,7 @@ class Settings(_Section):
     routing: RoutingSettings = Field(default_factory=RoutingSettings)
     resilience: ResilienceSettings = ResilienceSettings()
     ledger: LedgerSettings = LedgerSettings()
+    responses: ResponsesSettings = ResponsesSettings()
     models: ModelsSettings = ModelsSettings()
     logging: LoggingSettings = LoggingSettings()
     metrics: MetricsSettings = MetricsSettings()

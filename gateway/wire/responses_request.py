@@ -29,6 +29,7 @@ _NOT_COPIED = frozenset(
         "metadata",
         "previous_response_id",
         "reasoning",
+        "store",
         "stream_options",
         "text",
         "tool_choice",
@@ -62,9 +63,9 @@ def chat_body(body: Mapping[str, Any], earlier: Sequence[Mapping[str, Any]] = ()
     _add_tools(chat, body)
     if body.get("top_logprobs") or "message.output_text.logprobs" in _list(body, "include"):
         chat["logprobs"] = True
-    # OpenAI refuses the metadata of a chat that it isn't told to store.
-    if body.get("metadata") and chat.get("store") is True:
-        chat["metadata"] = body["metadata"]
+    # The gateway keeps responses itself; some upstreams keep chats unless they are told not to.
+    if body.get("store") is False:
+        chat["store"] = False
     if chat.get("stream"):
         chat["stream_options"] = {"include_usage": True}
     return chat
@@ -76,6 +77,10 @@ def _refuse_unsupported(body: Mapping[str, Any]) -> None:
             raise unsupported(f"'{name}' is not supported.", name)
     if body.get("background"):
         raise unsupported("Background responses are not supported.", "background")
+    if body.get("truncation") not in (None, "disabled"):
+        raise unsupported(
+            "A conversation is never cut: 'truncation' is not supported.", "truncation"
+        )
     if body.get("n") not in (None, 1):
         raise unsupported("A response is one answer; 'n' is not supported.", "n")
 

@@ -18,6 +18,11 @@ from tests.vendor.fixture import RunningVendor
 AUTHORIZED = {"authorization": f"Bearer {CLIENT_KEY}"}
 OPERATIONS = [
     ("post", "/v1/chat/completions"),
+    ("post", "/v1/responses"),
+    ("get", "/v1/responses/{response_id}"),
+    ("delete", "/v1/responses/{response_id}"),
+    ("post", "/v1/responses/{response_id}/cancel"),
+    ("get", "/v1/responses/{response_id}/input_items"),
     ("post", "/v1/route"),
     ("post", "/v1/feedback"),
     ("get", "/v1/costs"),
@@ -27,7 +32,9 @@ OPERATIONS = [
     ("get", "/readyz"),
     ("get", "/metrics"),
 ]
-WITH_INPUT = {path for method, path in OPERATIONS if method == "post"} | {"/v1/costs"}
+WITH_INPUT = {
+    path for method, path in OPERATIONS if method == "post" and not path.endswith("/cancel")
+} | {"/v1/costs", "/v1/responses/{response_id}/input_items"}
 CASES = [
     (method, path, mode)
     for method, path in OPERATIONS

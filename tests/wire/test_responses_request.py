@@ -253,13 +253,13 @@ def test_formats() -> None:
 
 
 def test_other_fields() -> None:
-    kept = {"temperature": 0.5, "user": "u", "store": True, "top_logprobs": 2}
+    kept = {"temperature": 0.5, "user": "u", "store": False, "top_logprobs": 2}
     chat = translated(
         **kept,
         metadata={"a": "b"},
         max_output_tokens=50,
         reasoning={"effort": "low", "summary": "auto"},
-        truncation="auto",
+        truncation="disabled",
         service_tier=None,
         vendor_field={"x": 1},
     )
@@ -267,7 +267,6 @@ def test_other_fields() -> None:
         "model": "auto",
         "messages": [{"role": "user", "content": "Hello"}],
         **kept,
-        "metadata": {"a": "b"},
         "logprobs": True,
         "max_completion_tokens": 50,
         "reasoning_effort": "low",
@@ -275,9 +274,9 @@ def test_other_fields() -> None:
     }
 
 
-def test_metadata_goes_only_to_an_upstream_that_stores() -> None:
-    assert "metadata" not in translated(metadata={"a": "b"})
-    assert "metadata" not in translated(metadata={"a": "b"}, store=False)
+def test_an_upstream_is_told_only_what_it_may_not_keep() -> None:
+    assert not {"store", "metadata"} & translated(metadata={"a": "b"}, store=True).keys()
+    assert translated(store=False)["store"] is False
 
 
 def test_a_stream_asks_for_its_usage() -> None:
@@ -296,6 +295,7 @@ def user(*parts: Any) -> dict[str, Any]:
         ({"tools": [{"type": ["function"]}]}, "tools[0].type"),
         ({"tools": [{"type": "function"}]}, "tools[0].name"),
         ({"tools": "weather"}, "tools"),
+        ({"truncation": "auto"}, "truncation"),
         ({"tool_choice": {"type": "file_search"}}, "tool_choice.type"),
         ({"tool_choice": {"type": "function"}}, "tool_choice.name"),
         ({"background": True}, "background"),
