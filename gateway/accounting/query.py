@@ -26,7 +26,11 @@ from gateway.accounting.row import shown, tag_pair, tag_text
 from gateway.core.deployment import Tier
 from gateway.core.errors import LedgerUnavailable
 from gateway.core.price import Price
+from gateway.core.request import EMBEDDINGS
 from gateway.core.usage import Usage
+
+#: Endpoints whose requests cost the same whatever tier would answer chats.
+_NOT_ROUTED = (EMBEDDINGS,)
 
 Grouping = Literal["model", "tier", "key", "tag", "day"]
 GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
@@ -279,7 +283,8 @@ def _needs_rows(by: str, filters: Filters) -> bool:
 
 
 def _answering_attempts(filters: Filters) -> sa.Select[Any]:
-    """By tier, the sums of each request's last attempt."""
+    """By tier, and apart from what isn't routed, the sums of each request's last attempt."""
+    is_chat = ledger.c.endpoint.not_in(_NOT_ROUTED)
     conditions = row_conditions(filters)
     last = (
         sa.select(ledger.c.request_id, sa.func.max(ledger.c.attempt).label("attempt"))
@@ -292,6 +297,7 @@ def _answering_attempts(filters: Filters) -> sa.Select[Any]:
     return (
         sa.select(
             row.tier,
+            is_chat.label("is_chat"),
             sa.func.count().label("requests"),
             sa.func.count(row.prompt_tokens).label("answered"),
             sa.func.sum(row.prompt_tokens).label("prompt_tokens"),
@@ -302,7 +308,7 @@ def _answering_attempts(filters: Filters) -> sa.Select[Any]:
             sa.func.sum(row.cost_pico % PICO_A_MICRO).label("cost_pico_rest"),
         )
         .join(last, same)
-        .group_by(row.tier)
+        .group_by(row.tier, "is_chat")
     )
 
 
@@ -317,10 +323,10 @@ def _repriced(
             completion_tokens=int(part.completion_tokens or 0),
             cached_tokens=int(part.cached_tokens or 0),
         )
-        anew = None if price is None else amount_of(usage, price)
+        anew = amount_of(usage, price) if part.is_chat and price is not None else None
         if anew is not None:
             usd, known = usd + anew, known + part.answered
-        elif part.tier == tier:
+        elif part.tier == tier or not part.is_chat:
             pico = int(part.cost_micro or 0) * PICO_A_MICRO + int(part.cost_pico_rest or 0)
             usd, known = usd + usd_of(pico), known + part.priced
     return (usd if known else None), known

@@ -12,9 +12,10 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import TypeAdapter
 
+from gateway.api.embeddings import EMBEDDINGS_FIELDS
 from gateway.api.feedback import FEEDBACK_FIELDS
 from gateway.api.parse import CHAT_FIELDS
-from gateway.core.request import CHAT_COMPLETIONS
+from gateway.core.request import CHAT_COMPLETIONS, EMBEDDINGS
 
 Schema = dict[str, Any]
 
@@ -47,6 +48,11 @@ def _answer(description: str, schema: Schema, media_type: str = "application/jso
 
 
 _TIER: Schema = {"enum": ["small", "large"]}
+_USAGE: Schema = {
+    "type": "object",
+    "properties": {"cost": {"type": ["number", "null"]}, "cost_details": {}},
+    "required": ["cost", "cost_details"],
+}
 
 _RESPONSES: Mapping[str, Schema] = {
     "Error": _object(
@@ -58,11 +64,13 @@ _RESPONSES: Mapping[str, Schema] = {
         object={"const": "chat.completion"},
         model=_STRING,
         choices=_list(_object(index=_INTEGER, message=_object(role=_STRING))),
-        usage={
-            "type": "object",
-            "properties": {"cost": {"type": ["number", "null"]}, "cost_details": {}},
-            "required": ["cost", "cost_details"],
-        },
+        usage=_USAGE,
+    ),
+    "Embeddings": _object(
+        object={"const": "list"},
+        model=_STRING,
+        data=_list(_object(index=_INTEGER, object={"const": "embedding"}, embedding={})),
+        usage=_USAGE,
     ),
     "Model": _object(id=_STRING, object={"const": "model"}, created=_INTEGER, owned_by=_STRING),
     "Models": _object(object={"const": "list"}, data=_list(_ref("Model"))),
@@ -94,6 +102,7 @@ _RESPONSES: Mapping[str, Schema] = {
 
 _REQUESTS: Mapping[str, TypeAdapter[Any]] = {
     "ChatRequest": CHAT_FIELDS,
+    "EmbeddingsRequest": EMBEDDINGS_FIELDS,
     "FeedbackRequest": FEEDBACK_FIELDS,
 }
 
@@ -111,12 +120,12 @@ def _body(name: str) -> Schema:
     return {"required": True, "content": {"application/json": {"schema": _ref(name)}}}
 
 
-def _routed(summary: str, answers: Schema) -> Schema:
+def _routed(summary: str, answers: Schema, request: str = "ChatRequest") -> Schema:
     parameters = [
         {"name": name, "in": "header", "description": text, "required": False, "schema": schema}
         for name, (text, schema) in _CALLER_HEADERS.items()
     ]
-    body = _body("ChatRequest")
+    body = _body(request)
     return {
         "summary": summary,
         "parameters": parameters,
@@ -136,6 +145,15 @@ _OPERATIONS: Mapping[tuple[str, str], Schema] = {
         **_routed("Answer a chat request by the model that it needs.", _COMPLETION),
         "tags": ["chat"],
         "operationId": "chat_completions",
+    },
+    (EMBEDDINGS, "post"): {
+        **_routed(
+            "Make embeddings by the model that is named; `auto` is the first that can.",
+            _answer("The vectors, as numbers or base64.", _ref("Embeddings")),
+            "EmbeddingsRequest",
+        ),
+        "tags": ["embeddings"],
+        "operationId": "embeddings",
     },
     ("/v1/route", "post"): _routed(
         "Explain where a chat request would go.", _answer("The decision.", _ref("Route"))

@@ -29,6 +29,9 @@ _PERMISSIVE = ConfigDict(extra="ignore", strict=True)
 _FIRST_FAULT = Field(fail_fast=True)
 
 
+ModelName = Annotated[str, Field(min_length=1, max_length=LONGEST_NAME, pattern=r"^[^\x00-\x1f]*$")]
+
+
 @with_config(_PERMISSIVE)
 class _Message(TypedDict):
     role: Annotated[str, Field(min_length=1)]
@@ -44,7 +47,7 @@ class _StreamOptions(TypedDict):
 class _ChatFields(TypedDict):
     """The fields that the gateway reads, with the ranges that OpenAI's reference gives."""
 
-    model: Annotated[str, Field(min_length=1, max_length=LONGEST_NAME, pattern=r"^[^\x00-\x1f]*$")]
+    model: ModelName
     messages: Annotated[list[_Message], Field(min_length=1, max_length=MOST_PARTS, fail_fast=True)]
     stream: NotRequired[bool | None]
     stream_options: NotRequired[_StreamOptions | None]

@@ -12,7 +12,7 @@ from pathlib import Path
 from gateway.accounting.feedback import FeedbackBook
 from gateway.accounting.ledger import Ledger
 from gateway.accounting.pricing import cost_of
-from gateway.app.deployments import deployments_of
+from gateway.app.deployments import chatting, deployments_of
 from gateway.app.estimates import Estimates
 from gateway.app.observed import Observed, watcher
 from gateway.app.policies import configured_scorer, following_on, policies_of
@@ -21,16 +21,21 @@ from gateway.app.restart import same_backend
 from gateway.app.warming import live_policies, warm
 from gateway.backends.http1 import Timeouts
 from gateway.backends.local.backend import LocalBackend
+from gateway.backends.local.encoder_backend import LocalEncoder
 from gateway.backends.openai import OpenAIBackend
+from gateway.backends.openai_embeddings import MAX_EMBEDDINGS_BYTES, OpenAIEmbeddings
+from gateway.backends.upstream import MAX_RESPONSE_BYTES
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.errors import LedgerUnavailable
 from gateway.core.interfaces import Backend, TokenCounter
+from gateway.core.names import ServedName
 from gateway.core.request import ChatRequest
 from gateway.pipeline import Pipeline
 from gateway.resilience.balance import Balance
 from gateway.resilience.health import Health
 from gateway.routing.affinity import Affinity, Sessions
 from gateway.routing.capability import CapabilityFilter
+from gateway.routing.embeddings import ByEndpoint, EmbeddingsRouter
 from gateway.routing.language import language_of
 from gateway.routing.policy import ThresholdSource
 from gateway.routing.router import Experiment, Router
@@ -54,6 +59,7 @@ class Gateway:
     client_keys: Sequence[str]
     deployments: Sequence[Deployment]
     router: Router
+    embeddings: EmbeddingsRouter
     estimates: Estimates
     backends: Mapping[str, Backend]
     sessions: Sessions
@@ -125,9 +131,13 @@ class Gateway:
         """By part, what is wrong while requests go on; None where nothing is."""
         return {"ledger": self.ledger.degraded()}
 
+    def models(self) -> list[ServedName]:
+        """Every name that a client may send."""
+        return [*self.router.models(), *self.embeddings.models()]
+
     def estimate_costs(self, request: ChatRequest) -> list[tuple[str, Decimal | None]]:
         """What each deployment would charge, from estimated tokens; None where unknown."""
-        return [(one.name, self.estimates.usd(request, one)) for one in self.deployments]
+        return [(one.name, self.estimates.usd(request, one)) for one in chatting(self.deployments)]
 
     def startup_notes(self) -> list[str]:
         """What somebody who has just started the gateway should know, a line each."""
@@ -136,9 +146,10 @@ class Gateway:
             for one in self.deployments
             if one.unavailable
         ]
-        usable = {one.tier for one in self.deployments if not one.unavailable}
+        chats = chatting(self.deployments)
+        usable = {one.tier for one in chats if not one.unavailable}
         if Tier.LARGE not in usable:
-            small = next((d.name for d in self.deployments if d.tier is Tier.SMALL), "nothing")
+            small = next((one.name for one in chats if one.tier is Tier.SMALL), "nothing")
             notes = [
                 f"No large model can be called, so hard prompts are answered by {small}, "
                 f"with x-gateway-reason: no_large_backend ({' '.join(notes)})"
@@ -165,10 +176,11 @@ def compose(
         one.name: _kept_backend(entry, previous)
         or _backend(entry, environment, models_dir, engine_sockets)
         for one in deployments
-        # A model that is still to be pulled keeps the gateway from being ready.
-        if (entry := configured[one.name]).backend == "local" or one.unavailable is None
+        # A model for chats that is still to be pulled keeps the gateway from being ready.
+        if ((entry := configured[one.name]).backend, entry.serves) == ("local", "chat")
+        or one.unavailable is None
     }
-    estimates = Estimates(deployments, settings.routing.reserved_output_tokens)
+    estimates = Estimates(chatting(deployments), settings.routing.reserved_output_tokens)
     affinity = settings.routing.affinity
     sessions = Sessions(
         ttl_s=affinity.ttl_s,
@@ -185,8 +197,9 @@ def compose(
         feedback = FeedbackBook(settings.ledger.url)
     else:
         ledger, sink, feedback = previous.ledger, previous.sink, previous.feedback
+    embeddings = _embeddings_router(settings, deployments, router.version)
     pipeline = Pipeline(
-        router=router,
+        router=ByEndpoint(router, embeddings),
         backends=backends,
         health=states,
         price_call=cost_of,
@@ -202,6 +215,7 @@ def compose(
         client_keys=environment.client_keys(settings),
         deployments=deployments,
         router=router,
+        embeddings=embeddings,
         estimates=estimates,
         backends=backends,
         sessions=sessions,
@@ -247,8 +261,11 @@ def _backend(
 ) -> Backend:
     if entry.backend == "local":
         socket_path = engine_sockets.get(entry.name)
-        return LocalBackend(entry.model, models_dir=models_dir, socket_path=socket_path)
-    return OpenAIBackend(
+        local = LocalEncoder if entry.serves == "embeddings" else LocalBackend
+        return local(entry.model, models_dir=models_dir, socket_path=socket_path)
+    embeds = entry.serves == "embeddings"
+    remote = OpenAIEmbeddings if embeds else OpenAIBackend
+    return remote(
         base_url=entry.base_url or "",
         api_key=environment.secret(entry.api_key_env) if entry.api_key_env else None,
         timeouts=Timeouts(
@@ -262,6 +279,20 @@ def _backend(
         stream_usage=entry.stream_usage,
         key_header=entry.api_key_header or "authorization",
         query=entry.query_parameters,
+        max_response_bytes=MAX_EMBEDDINGS_BYTES if embeds else MAX_RESPONSE_BYTES,
+    )
+
+
+def _embeddings_router(
+    settings: Settings, deployments: Sequence[Deployment], version: str
+) -> EmbeddingsRouter:
+    routing = settings.routing
+    return EmbeddingsRouter(
+        [one for one in deployments if one.serves == "embeddings"],
+        others=chatting(deployments),
+        model_map=routing.model_map,
+        fallback=routing.fallback,
+        version=version,
     )
 
 
@@ -280,7 +311,8 @@ def _router(
     for name, backend in backends.items():
         if isinstance(backend, LocalBackend) and (counter := backend.counter) is not None:
             counters[name] = counter
-    if any(one.languages is not None for one in deployments):
+    chats = chatting(deployments)
+    if any(one.languages is not None for one in chats):
         language_of("load the model now, not at the first request")
     policies = policies_of(routing, scorer, processes=settings.server.workers)
     if previous is not None and previous.router.version == scorer.version:
@@ -288,7 +320,7 @@ def _router(
         policies = following_on(policies, routing, earlier, previous.settings.routing)
     shadow = None if routing.shadow is None else configured_scorer(routing.shadow, "routing.shadow")
     return Router(
-        deployments=deployments,
+        deployments=chats,
         policies=policies,
         default_policy=routing.default_policy,
         scorer=scorer,
@@ -299,6 +331,12 @@ def _router(
         experiment=Experiment(routing.exploration, shadow),
         balance=balance,
         tier_usd=estimates.tier_usd,
+        embedding_names=[
+            name
+            for one in deployments
+            if one.serves == "embeddings"
+            for name in (one.name, *one.aliases)
+        ],
     )
 
 

@@ -19,6 +19,7 @@ from gateway.accounting.query import LedgerReader
 from gateway.api.body import ClientLeft
 from gateway.api.chat import ChatFormat
 from gateway.api.costs import costs_routes
+from gateway.api.embeddings import EmbeddingsFormat
 from gateway.api.endpoint import Endpoint
 from gateway.api.errors import envelope, envelope_of, headers_of, status_of
 from gateway.api.exchange import exchange_of
@@ -34,7 +35,7 @@ from gateway.app.logs import Logs
 from gateway.app.reload import LiveGateway
 from gateway.app.telemetry import Telemetry
 from gateway.core.errors import GatewayError
-from gateway.core.request import CHAT_COMPLETIONS
+from gateway.core.request import CHAT_COMPLETIONS, EMBEDDINGS
 
 _log = logging.getLogger("gateway.app")
 
@@ -68,7 +69,9 @@ def create_app(live: LiveGateway, telemetry: Telemetry) -> ASGIApp:
     )
     body_limit = int(gateway.settings.server.max_body_mb * 1024 * 1024)
     chat = Endpoint(live, ChatFormat(), body_limit)
+    embeddings = Endpoint(live, EmbeddingsFormat(), body_limit)
     app.router.routes.insert(0, Route(CHAT_COMPLETIONS, chat, methods=["POST"]))
+    app.router.routes.insert(1, Route(EMBEDDINGS, embeddings, methods=["POST"]))
     app.include_router(models_routes(live))
     app.include_router(route_routes(live, live.estimate_costs, body_limit))
     app.include_router(feedback_routes(gateway.feedback, body_limit))
@@ -82,7 +85,7 @@ def create_app(live: LiveGateway, telemetry: Telemetry) -> ASGIApp:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(Exception, _unexpected_error)
-    direct = {("POST", CHAT_COMPLETIONS): chat}
+    direct = {("POST", CHAT_COMPLETIONS): chat, ("POST", EMBEDDINGS): embeddings}
     gate = Gate(app, KeyRing(gateway.client_keys), direct)
     gate.log_request = logs.request
     gate.watcher = telemetry

@@ -44,6 +44,9 @@ _BAD_REQUEST = frozenset({400, 422})
 class OpenAIBackend:
     """Calls one upstream. Its connections live from `start` to `stop`."""
 
+    #: Behind the base URL.
+    path = CHAT_PATH
+
     def __init__(
         self,
         *,
@@ -127,7 +130,7 @@ class OpenAIBackend:
             max_tokens_field=self._max_tokens_field,
         )
         connection = await self._upstream.ask(
-            body, caller, path=CHAT_PATH, whole=not request.stream
+            body, caller, path=self.path, whole=not request.stream
         )
         try:
             if not 200 <= connection.status < 300:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NoReturn, Protocol
 
@@ -78,11 +78,15 @@ class Router:
         experiment: Experiment | None = None,
         balance: Balancer | None = None,
         tier_usd: Callable[[ChatRequest], TierUsd | None] = lambda _: None,
+        embedding_names: Collection[str] = (),
     ) -> None:
-        """`tier_usd` estimates what a request costs on the small and on the large tier."""
+        """`tier_usd` estimates what a request costs on the small and on the large tier.
+
+        `embedding_names` are other deployments', which can't chat.
+        """
         self._deployments = tuple(deployments)
         self.policies = dict(policies)
-        self._names = Names(deployments, policies, default_policy, model_map or {})
+        self._names = Names(deployments, policies, default_policy, model_map or {}, embedding_names)
         self._scorer = scorer
         self._filter = capability_filter
         self._fallback = fallback
@@ -125,7 +129,7 @@ class Router:
 
     def answered(self, session: str, key_id: str | None, deployment: str) -> None:
         """Learn who answered a key's conversation, so that it can stay there."""
-        if self._affinity is not None:
+        if self._affinity is not None and any(one.name == deployment for one in self._deployments):
             self._affinity.sessions.answered((key_id, session), deployment)
 
     def models(self) -> list[ServedName]:

@@ -187,6 +187,18 @@ def test_without_a_price_the_scenario_is_unknown_not_free(ledger_url: str) -> No
     assert (outcome.unpriced, outcome.saved_share) == (1, None)
 
 
+def test_embeddings_keep_their_cost_in_every_scenario(ledger_url: str) -> None:
+    embedded = {"endpoint": "/v1/embeddings", "usage": Usage(5000, 0), "tier": "small"}
+    record(
+        ledger_url,
+        entry(usage=Usage(1000, 100), cost=cost("0.0001"), tier="small"),
+        entry(**embedded, cost=cost("0.00007")),
+    )
+    outcome = LedgerReader(ledger_url).what_if("all-large", LARGE)
+    assert outcome.usd == Decimal("0.0035") + Decimal("0.00007")
+    assert (outcome.requests, outcome.unknown) == (2, 0)
+
+
 def test_the_scenario_is_filtered_like_everything_else(mixed: LedgerReader) -> None:
     assert mixed.what_if("all-large", LARGE, tier="small").requests == 2
     assert mixed.what_if("all-large", LARGE, since=NOON + timedelta(days=9)).requests == 0

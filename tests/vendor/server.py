@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from tests.vendor.behaviour import Behaviour
+from tests.vendor.embeddings import embeddings
 
 STALL_S = 30.0
 
@@ -49,6 +50,7 @@ class Vendor:
     def application(self) -> web.Application:
         application = web.Application(client_max_size=64 * 1024 * 1024)
         application.router.add_post("/v1/chat/completions", self._chat)
+        application.router.add_post("/v1/embeddings", self._chat)
         application.router.add_route("*", "/{anything:.*}", self._anything)
         return application
 
@@ -90,8 +92,9 @@ class Vendor:
                 content_type=behaviour.content_type or "application/json",
             )
         if not body.get("stream"):
+            write = embeddings if request.path.endswith("/embeddings") else _completion
             return web.Response(
-                body=_completion(body, behaviour),
+                body=write(body, behaviour),
                 headers=behaviour.headers,
                 content_type=behaviour.content_type or "application/json",
             )

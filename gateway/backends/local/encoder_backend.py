@@ -12,7 +12,7 @@ import orjson
 
 from gateway.backends.local.client import RESTART_RETRY_AFTER_S, EngineClient
 from gateway.backends.local.folder import folder_of, served_name
-from gateway.backends.local.process import EngineProcess
+from gateway.backends.local.process import ENCODER, EngineProcess
 from gateway.backends.local.submission import usage_of
 from gateway.core.answer import Answer, Item
 from gateway.core.cascade import Cascade
@@ -20,9 +20,6 @@ from gateway.core.deployment import Deployment
 from gateway.core.errors import EngineUnavailable
 from gateway.core.request import Caller, ChatRequest
 from gateway.core.usage import Usage
-
-#: The module that an encoder's process runs.
-WORKER = "encoder_worker"
 
 
 class LocalEncoder:
@@ -46,7 +43,7 @@ class LocalEncoder:
         self._client: EngineClient | None = None
         self._process: EngineProcess | None = None
         if socket_path is None:
-            self._process = EngineProcess(model, models_dir, worker=WORKER, starts_lazily=True)
+            self._process = EngineProcess(model, models_dir, worker=ENCODER, starts_lazily=True)
 
     @property
     def process(self) -> EngineProcess | None:

@@ -19,6 +19,9 @@ from gateway.backends.local.folder import folder_of
 
 _log = logging.getLogger(__name__)
 
+ENGINE = "gateway.backends.local.worker"
+ENCODER = "gateway.backends.local.encoder_worker"
+
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 #: A process that has lived this long has recovered: its next death is a first one.
@@ -47,14 +50,14 @@ class EngineProcess:
         max_concurrent: int = 8,
         max_queue: int = 64,
         socket_path: Path | None = None,
-        worker: str = "worker",
+        worker: str = ENGINE,
         starts_lazily: bool = False,
     ) -> None:
         """`socket_path` is where to listen; by default in a new folder that only we can read.
 
-        `worker` is the module beside this one that the process runs.
+        `worker` is the module that the process runs, `ENGINE` or `ENCODER`.
         """
-        self._worker = f"gateway.backends.local.{worker}"
+        self._worker = worker
         self._starts_lazily = starts_lazily
         self._model = model
         self._models_dir = models_dir
