@@ -5,7 +5,7 @@ The request schemas come from the very types that check requests.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -115,23 +115,29 @@ _CALLER_HEADERS: Mapping[str, tuple[str, Schema]] = {
     "traceparent": ("W3C trace context, passed on.", _STRING),
 }
 
+#: Without meaning where nothing is scored.
+_OF_ROUTING = frozenset({"x-gateway-threshold", "x-gateway-policy"})
+
 
 def _body(name: str) -> Schema:
     return {"required": True, "content": {"application/json": {"schema": _ref(name)}}}
 
 
 def _routed(summary: str, answers: Schema, request: str = "ChatRequest") -> Schema:
-    parameters = [
-        {"name": name, "in": "header", "description": text, "required": False, "schema": schema}
-        for name, (text, schema) in _CALLER_HEADERS.items()
-    ]
-    body = _body(request)
     return {
         "summary": summary,
-        "parameters": parameters,
-        "requestBody": body,
+        "parameters": _header_parameters(_CALLER_HEADERS),
+        "requestBody": _body(request),
         "responses": {"200": answers},
     }
+
+
+def _header_parameters(names: Collection[str]) -> list[Schema]:
+    return [
+        {"name": name, "in": "header", "description": text, "required": False, "schema": schema}
+        for name, (text, schema) in _CALLER_HEADERS.items()
+        if name in names
+    ]
 
 
 _COMPLETION = _answer("The answer; a stream of events with `stream`.", _ref("Completion"))
@@ -152,6 +158,7 @@ _OPERATIONS: Mapping[tuple[str, str], Schema] = {
             _answer("The vectors, as numbers or base64.", _ref("Embeddings")),
             "EmbeddingsRequest",
         ),
+        "parameters": _header_parameters(_CALLER_HEADERS.keys() - _OF_ROUTING),
         "tags": ["embeddings"],
         "operationId": "embeddings",
     },

@@ -148,7 +148,7 @@ class Gateway:
         ]
         chats = chatting(self.deployments)
         usable = {one.tier for one in chats if not one.unavailable}
-        if Tier.LARGE not in usable:
+        if chats and Tier.LARGE not in usable:
             small = next((one.name for one in chats if one.tier is Tier.SMALL), "nothing")
             notes = [
                 f"No large model can be called, so hard prompts are answered by {small}, "

@@ -10,7 +10,12 @@ from typing import Literal, NoReturn, Protocol
 from gateway.core.cascade import Cascade
 from gateway.core.decision import Contribution, Exclusion, Explanation, RouteDecision
 from gateway.core.deployment import Deployment, Tier
-from gateway.core.errors import CapabilityMissing, ContextTooLong, EngineUnavailable
+from gateway.core.errors import (
+    CapabilityMissing,
+    ContextTooLong,
+    EngineUnavailable,
+    ModelNotFound,
+)
 from gateway.core.interfaces import Balancer
 from gateway.core.names import ServedName
 from gateway.core.request import Caller, ChatRequest
@@ -328,6 +333,8 @@ def _reason(weighed: _Weighed, chosen: Deployment, excluded: Sequence[Exclusion]
 
 def _refuse(request: ChatRequest, excluded: Sequence[Exclusion]) -> NoReturn:
     """Nothing can serve the request: say which deployments there are and what each lacks."""
+    if not excluded:
+        raise ModelNotFound("No deployment here answers chats.", param="model")
     lacks = "; ".join(
         f"{out.deployment.name}: {out.reason}{f' ({out.detail})' if out.detail else ''}"
         for out in excluded
