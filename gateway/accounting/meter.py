@@ -101,8 +101,9 @@ class Meter:
             choices = answer.payload.get("choices")
             messages = [c.get("message") for c in choices or () if isinstance(c, Mapping)]
             completion_tokens = estimate_tokens(m for m in messages if isinstance(m, Mapping))
+        known = self._request.prompt_tokens
         return Usage(
-            prompt_tokens=estimate_tokens(self._request.messages),
+            prompt_tokens=estimate_tokens(self._request.messages) if known is None else known,
             completion_tokens=completion_tokens,
             source="estimated",
             compute_s=self._elapsed_ms() / 1e3,

@@ -48,5 +48,6 @@ def _wire(name: ServedName) -> dict[str, Any]:
         "created": _CREATED,
         "owned_by": name.owned_by,
         **({"tier": name.tier} if name.tier is not None else {}),
+        **({"serves": name.serves} if name.serves is not None else {}),
         **({"context_window": name.context_window} if name.context_window is not None else {}),
     }

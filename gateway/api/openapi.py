@@ -5,7 +5,7 @@ The request schemas come from the very types that check requests.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,11 +15,12 @@ from pydantic import TypeAdapter
 from gateway.api.anthropic_errors import ANTHROPIC_PATH, is_anthropics
 from gateway.api.completions import COMPLETION_FIELDS, COMPLETIONS
 from gateway.api.count_tokens import COUNT_TOKENS
+from gateway.api.embeddings import EMBEDDINGS_FIELDS
 from gateway.api.feedback import FEEDBACK_FIELDS
 from gateway.api.messages import COUNTED_FIELDS, MESSAGES_FIELDS
 from gateway.api.parse import CHAT_FIELDS
 from gateway.api.responses.asked import RESPONSES, RESPONSES_FIELDS
-from gateway.core.request import CHAT_COMPLETIONS
+from gateway.core.request import CHAT_COMPLETIONS, EMBEDDINGS
 
 Schema = dict[str, Any]
 
@@ -52,7 +53,6 @@ def _answer(description: str, schema: Schema, media_type: str = "application/jso
 
 
 _TIER: Schema = {"enum": ["small", "large"]}
-
 _COSTED_USAGE: Schema = {
     "type": "object",
     "properties": {"cost": {"type": ["number", "null"]}, "cost_details": {}},
@@ -107,6 +107,12 @@ _RESPONSES: Mapping[str, Schema] = {
         stop_reason=_or_null(_STRING),
         usage=_object(input_tokens=_INTEGER, output_tokens=_INTEGER, cost={}, cost_details={}),
     ),
+    "Embeddings": _object(
+        object={"const": "list"},
+        model=_STRING,
+        data=_list(_object(index=_INTEGER, object={"const": "embedding"}, embedding={})),
+        usage=_COSTED_USAGE,
+    ),
     "Model": _object(id=_STRING, object={"const": "model"}, created=_INTEGER, owned_by=_STRING),
     "Models": _object(object={"const": "list"}, data=_list(_ref("Model"))),
     "Route": _object(
@@ -141,6 +147,7 @@ _REQUESTS: Mapping[str, TypeAdapter[Any]] = {
     "MessagesRequest": MESSAGES_FIELDS,
     "CountTokensRequest": COUNTED_FIELDS,
     "ResponsesRequest": RESPONSES_FIELDS,
+    "EmbeddingsRequest": EMBEDDINGS_FIELDS,
     "FeedbackRequest": FEEDBACK_FIELDS,
 }
 
@@ -153,22 +160,29 @@ _CALLER_HEADERS: Mapping[str, tuple[str, Schema]] = {
     "traceparent": ("W3C trace context, passed on.", _STRING),
 }
 
+#: Without meaning where nothing is scored.
+_OF_ROUTING = frozenset({"x-gateway-threshold", "x-gateway-policy"})
+
 
 def _body(name: str) -> Schema:
     return {"required": True, "content": {"application/json": {"schema": _ref(name)}}}
 
 
 def _routed(summary: str, answers: Schema, body: str = "ChatRequest") -> Schema:
-    parameters = [
-        {"name": name, "in": "header", "description": text, "required": False, "schema": schema}
-        for name, (text, schema) in _CALLER_HEADERS.items()
-    ]
     return {
         "summary": summary,
-        "parameters": parameters,
+        "parameters": _header_parameters(_CALLER_HEADERS),
         "requestBody": _body(body),
         "responses": {"200": answers},
     }
+
+
+def _header_parameters(names: Collection[str]) -> list[Schema]:
+    return [
+        {"name": name, "in": "header", "description": text, "required": False, "schema": schema}
+        for name, (text, schema) in _CALLER_HEADERS.items()
+        if name in names
+    ]
 
 
 _COMPLETION = _answer("The answer; a stream of events with `stream`.", _ref("Completion"))
@@ -218,6 +232,16 @@ _OPERATIONS: Mapping[tuple[str, str], Schema] = {
     (f"{RESPONSES}/{{response_id}}/cancel", "post"): {"responses": {}},
     (f"{RESPONSES}/{{response_id}}/input_items", "get"): {
         "responses": {"200": _answer("A page of them.", _ref("InputItems"))}
+    },
+    (EMBEDDINGS, "post"): {
+        **_routed(
+            "Make embeddings by the model that is named; `auto` is the first that can.",
+            _answer("The vectors, as numbers or base64.", _ref("Embeddings")),
+            "EmbeddingsRequest",
+        ),
+        "parameters": _header_parameters(_CALLER_HEADERS.keys() - _OF_ROUTING),
+        "tags": ["embeddings"],
+        "operationId": "embeddings",
     },
     ("/v1/route", "post"): _routed(
         "Explain where a chat request would go.", _answer("The decision.", _ref("Route"))

@@ -105,14 +105,25 @@ def _header_text(text: str) -> bytes:
 
 def with_cost(answer: Answer, entry: LedgerEntry, usd: bytes | None) -> bytes:
     """The answer's bytes with `usage.cost` and `usage.cost_details`, the rest untouched."""
+    spliced = spliced_cost(answer, entry, usd)
+    if spliced is not None:
+        return spliced
+    usage = usage_with_cost(answer.payload.get("usage"), entry)
+    return orjson.dumps({**answer.payload, "usage": usage})
+
+
+def spliced_cost(answer: Answer, entry: LedgerEntry, usd: bytes | None) -> bytes | None:
+    """As `with_cost`; None where the bytes don't allow it."""
+    raw = answer.raw
     usage = answer.payload.get("usage")
-    if isinstance(usage, dict) and "cost" not in usage and answer.raw.count(b'"usage"') == 1:
-        match = _USAGE_OBJECT.search(answer.raw)
-        if match is not None:
-            added = orjson.dumps(cost_fields(entry, usd))[1:-1]
-            comma = b"," if usage else b""
-            return answer.raw[: match.end()] + added + comma + answer.raw[match.end() :]
-    return orjson.dumps({**answer.payload, "usage": usage_with_cost(usage, entry)})
+    if not isinstance(usage, dict) or "cost" in usage or raw.count(b'"usage"') != 1:
+        return None
+    match = _USAGE_OBJECT.match(raw, raw.find(b'"usage"'))
+    if match is None:
+        return None
+    added = orjson.dumps(cost_fields(entry, usd))[1:-1]
+    comma = b"," if usage else b""
+    return raw[: match.end()] + added + comma + raw[match.end() :]
 
 
 def usage_with_cost(usage: object, entry: LedgerEntry) -> dict[str, Any]:

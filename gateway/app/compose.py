@@ -15,20 +15,19 @@ from gateway.accounting.pricing import cost_of
 from gateway.accounting.response_shelf import ResponseShelf
 from gateway.accounting.responses import ResponseStore
 from gateway.api.count_tokens import PromptLength
-from gateway.app.deployments import deployments_of
+from gateway.app.backends import backend_of
+from gateway.app.deployments import chatting, deployments_of
 from gateway.app.estimates import Estimates
 from gateway.app.observed import Observed, watcher
 from gateway.app.policies import configured_scorer, following_on, policies_of
 from gateway.app.resilience import balance_of, health_of, hedging_of
 from gateway.app.restart import same_backend
 from gateway.app.warming import live_policies, warm
-from gateway.backends.anthropic import AnthropicBackend
-from gateway.backends.http1 import Timeouts
 from gateway.backends.local.backend import LocalBackend
-from gateway.backends.openai import OpenAIBackend
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.errors import LedgerUnavailable
 from gateway.core.interfaces import Backend, PromptCounter, TokenCounter
+from gateway.core.names import ServedName
 from gateway.core.request import Caller, ChatRequest
 from gateway.core.usage import estimate_tokens
 from gateway.pipeline import Pipeline
@@ -36,6 +35,7 @@ from gateway.resilience.balance import Balance
 from gateway.resilience.health import Health
 from gateway.routing.affinity import Affinity, Sessions
 from gateway.routing.capability import CapabilityFilter
+from gateway.routing.embeddings import ByEndpoint, EmbeddingsRouter
 from gateway.routing.language import language_of
 from gateway.routing.policy import ThresholdSource
 from gateway.routing.router import Experiment, Router
@@ -59,6 +59,7 @@ class Gateway:
     client_keys: Sequence[str]
     deployments: Sequence[Deployment]
     router: Router
+    embeddings: EmbeddingsRouter
     estimates: Estimates
     backends: Mapping[str, Backend]
     sessions: Sessions
@@ -133,9 +134,13 @@ class Gateway:
         """By part, what is wrong while requests go on; None where nothing is."""
         return {"ledger": self.ledger.degraded()}
 
+    def models(self) -> list[ServedName]:
+        """Every name that a client may send."""
+        return [*self.router.models(), *self.embeddings.models()]
+
     def estimate_costs(self, request: ChatRequest) -> list[tuple[str, Decimal | None]]:
         """What each deployment would charge, from estimated tokens; None where unknown."""
-        return [(one.name, self.estimates.usd(request, one)) for one in self.deployments]
+        return [(one.name, self.estimates.usd(request, one)) for one in chatting(self.deployments)]
 
     async def prompt_length(self, request: ChatRequest, caller: Caller) -> PromptLength:
         """How long the prompt is for the deployment that the request would go to."""
@@ -153,9 +158,10 @@ class Gateway:
             for one in self.deployments
             if one.unavailable
         ]
-        usable = {one.tier for one in self.deployments if not one.unavailable}
-        if Tier.LARGE not in usable:
-            small = next((d.name for d in self.deployments if d.tier is Tier.SMALL), "nothing")
+        chats = chatting(self.deployments)
+        usable = {one.tier for one in chats if not one.unavailable}
+        if chats and Tier.LARGE not in usable:
+            small = next((one.name for one in chats if one.tier is Tier.SMALL), "nothing")
             notes = [
                 f"No large model can be called, so hard prompts are answered by {small}, "
                 f"with x-gateway-reason: no_large_backend ({' '.join(notes)})"
@@ -180,12 +186,13 @@ def compose(
     configured = {entry.name: entry for entry in settings.deployments}
     backends = {
         one.name: _kept_backend(entry, previous)
-        or _backend(entry, environment, models_dir, engine_sockets)
+        or backend_of(entry, environment, models_dir, engine_sockets)
         for one in deployments
-        # A model that is still to be pulled keeps the gateway from being ready.
-        if (entry := configured[one.name]).backend == "local" or one.unavailable is None
+        # A model for chats that is still to be pulled keeps the gateway from being ready.
+        if ((entry := configured[one.name]).backend, entry.serves) == ("local", "chat")
+        or one.unavailable is None
     }
-    estimates = Estimates(deployments, settings.routing.reserved_output_tokens)
+    estimates = Estimates(chatting(deployments), settings.routing.reserved_output_tokens)
     affinity = settings.routing.affinity
     sessions = Sessions(
         ttl_s=affinity.ttl_s,
@@ -203,8 +210,9 @@ def compose(
     else:
         ledger, sink = previous.ledger, previous.sink
         feedback, responses = previous.feedback, previous.responses
+    embeddings = _embeddings_router(settings, deployments, router.version)
     pipeline = Pipeline(
-        router=router,
+        router=ByEndpoint(router, embeddings),
         backends=backends,
         health=states,
         price_call=cost_of,
@@ -220,6 +228,7 @@ def compose(
         client_keys=environment.client_keys(settings),
         deployments=deployments,
         router=router,
+        embeddings=embeddings,
         estimates=estimates,
         backends=backends,
         sessions=sessions,
@@ -265,43 +274,16 @@ def _kept_backend(entry: DeploymentSettings, previous: Gateway | None) -> Backen
     return None if found is None else previous.backends[found.name]
 
 
-def _backend(
-    entry: DeploymentSettings,
-    environment: Environment,
-    models_dir: Path,
-    engine_sockets: Mapping[str, Path],
-) -> Backend:
-    if entry.backend == "local":
-        socket_path = engine_sockets.get(entry.name)
-        return LocalBackend(entry.model, models_dir=models_dir, socket_path=socket_path)
-    base_url = entry.base_url or ""
-    api_key = environment.secret(entry.api_key_env) if entry.api_key_env else None
-    timeouts = Timeouts(
-        connect_s=entry.connect_timeout_s,
-        first_byte_s=entry.timeout_s,
-        idle_s=entry.idle_timeout_s,
-        total_s=entry.total_timeout_s,
-    )
-    if entry.backend == "anthropic":
-        return AnthropicBackend(
-            base_url=base_url,
-            api_key=api_key,
-            timeouts=timeouts,
-            extra_headers=entry.extra_headers,
-            query=entry.query_parameters,
-            key_header=entry.api_key_header or "x-api-key",
-            thinking=entry.thinking,
-            default_max_tokens=entry.default_max_tokens,
-        )
-    return OpenAIBackend(
-        base_url=base_url,
-        api_key=api_key,
-        timeouts=timeouts,
-        extra_headers=entry.extra_headers,
-        max_tokens_field=entry.max_tokens_field,
-        stream_usage=entry.stream_usage,
-        key_header=entry.api_key_header or "authorization",
-        query=entry.query_parameters,
+def _embeddings_router(
+    settings: Settings, deployments: Sequence[Deployment], version: str
+) -> EmbeddingsRouter:
+    routing = settings.routing
+    return EmbeddingsRouter(
+        [one for one in deployments if one.serves == "embeddings"],
+        others=chatting(deployments),
+        model_map=routing.model_map,
+        fallback=routing.fallback,
+        version=version,
     )
 
 
@@ -320,7 +302,8 @@ def _router(
     for name, backend in backends.items():
         if isinstance(backend, LocalBackend) and (counter := backend.counter) is not None:
             counters[name] = counter
-    if any(one.languages is not None for one in deployments):
+    chats = chatting(deployments)
+    if any(one.languages is not None for one in chats):
         language_of("load the model now, not at the first request")
     policies = policies_of(routing, scorer, processes=settings.server.workers)
     if previous is not None and previous.router.version == scorer.version:
@@ -328,7 +311,7 @@ def _router(
         policies = following_on(policies, routing, earlier, previous.settings.routing)
     shadow = None if routing.shadow is None else configured_scorer(routing.shadow, "routing.shadow")
     return Router(
-        deployments=deployments,
+        deployments=chats,
         policies=policies,
         default_policy=routing.default_policy,
         scorer=scorer,
@@ -339,6 +322,12 @@ def _router(
         experiment=Experiment(routing.exploration, shadow),
         balance=balance,
         tier_usd=estimates.tier_usd,
+        embedding_names=[
+            name
+            for one in deployments
+            if one.serves == "embeddings"
+            for name in (one.name, *one.aliases)
+        ],
     )
 
 

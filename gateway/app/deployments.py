@@ -8,7 +8,7 @@ from pathlib import Path
 from gateway.accounting.catalogue import catalogue_price, context_window, provider_of
 from gateway.backends.anthropic import REFUSED_FIELDS
 from gateway.backends.local.backend import LOCAL_CAPABILITIES
-from gateway.backends.local.folder import describe
+from gateway.backends.local.folder import describe, vector_size_of
 from gateway.core.deployment import ALL_CAPABILITIES, Capability, Deployment, Tier
 from gateway.core.price import Price
 from gateway.core.request import Wire
@@ -26,14 +26,20 @@ def deployments_of(settings: Settings, environment: Environment) -> list[Deploym
 
 def priced_deployment(deployments: Iterable[Deployment], tier: Tier) -> Deployment | None:
     """The one whose price stands for a tier: its first with a price, a callable one if any."""
-    priced = [one for one in deployments if one.tier is tier and one.price is not None]
+    priced = [one for one in chatting(deployments) if one.tier is tier and one.price is not None]
     return min(priced, key=lambda one: one.unavailable is not None, default=None)
+
+
+def chatting(deployments: Iterable[Deployment]) -> list[Deployment]:
+    """Those that answer chats, whichever wire format they come in."""
+    return [one for one in deployments if one.serves == "chat"]
 
 
 def _local(entry: DeploymentSettings, models_dir: Path) -> Deployment:
     info = describe(entry.model, models_dir)
     missing = f"the model is not on this machine, run `slm-gateway pull {entry.model}`"
     stated = info.context_window if info is not None else None
+    embeds = entry.serves == "embeddings"
     return Deployment(
         name=entry.name,
         tier=entry.tier,
@@ -45,6 +51,9 @@ def _local(entry: DeploymentSettings, models_dir: Path) -> Deployment:
         languages=_languages(entry),
         price=_configured_price(entry),
         unavailable=missing if info is None else None,
+        wires=_wires(entry),
+        serves=entry.serves,
+        vector_size=vector_size_of(info.folder) if embeds and info is not None else None,
     )
 
 
@@ -69,6 +78,7 @@ def _remote(entry: DeploymentSettings, environment: Environment) -> Deployment:
         unavailable=f"{entry.api_key_env} is not set" if keyless else None,
         wires=_wires(entry),
         refused_fields=REFUSED_FIELDS if entry.backend == "anthropic" else frozenset(),
+        serves=entry.serves,
     )
 
 
@@ -85,6 +95,8 @@ _CAPABILITIES = {
 
 
 def _wires(entry: DeploymentSettings) -> frozenset[Wire]:
+    if entry.serves == "embeddings":
+        return frozenset({"embeddings"})
     if entry.backend == "anthropic":
         return frozenset({"messages"})
     return frozenset({"chat", "completions"} if entry.text_completions else {"chat"})

@@ -90,7 +90,7 @@ class LiveGateway:
 
     def models(self) -> Sequence[ServedName]:
         """Every name that a client may send."""
-        return self.gateway.router.models()
+        return self.gateway.models()
 
     def explain(self, request: ChatRequest, caller: Caller) -> Explanation:
         """The decision that live traffic would get, with what led to it."""

@@ -22,6 +22,7 @@ from gateway.api.chat import ChatFormat
 from gateway.api.completions import COMPLETIONS, CompletionsFormat
 from gateway.api.costs import costs_routes
 from gateway.api.count_tokens import count_tokens_routes
+from gateway.api.embeddings import EmbeddingsFormat
 from gateway.api.endpoint import Endpoint
 from gateway.api.errors import envelope, envelope_of, headers_of, status_of
 from gateway.api.exchange import exchange_of
@@ -41,7 +42,7 @@ from gateway.app.logs import Logs
 from gateway.app.reload import LiveGateway
 from gateway.app.telemetry import Telemetry
 from gateway.core.errors import GatewayError
-from gateway.core.request import CHAT_COMPLETIONS
+from gateway.core.request import CHAT_COMPLETIONS, EMBEDDINGS
 
 _log = logging.getLogger("gateway.app")
 
@@ -78,6 +79,7 @@ def create_app(live: LiveGateway, telemetry: Telemetry) -> ASGIApp:
         ("POST", CHAT_COMPLETIONS): Endpoint(live, ChatFormat(), body_limit),
         ("POST", COMPLETIONS): Endpoint(live, CompletionsFormat(), body_limit),
         ("POST", ANTHROPIC_PATH): Endpoint(live, MessagesFormat(), body_limit),
+        ("POST", EMBEDDINGS): Endpoint(live, EmbeddingsFormat(), body_limit),
         ("POST", RESPONSES): ResponsesEndpoint(live, gateway.responses, body_limit),
     }
     for (method, path), endpoint in direct.items():

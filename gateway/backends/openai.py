@@ -30,7 +30,7 @@ from gateway.core.errors import (
     UpstreamError,
     UpstreamUnavailable,
 )
-from gateway.core.request import Caller, ChatRequest
+from gateway.core.request import Caller, ChatRequest, Wire
 from gateway.core.usage import Usage
 
 CHAT_PATH = "/chat/completions"
@@ -44,6 +44,10 @@ _BAD_REQUEST = frozenset({400, 422})
 
 class OpenAIBackend:
     """Calls one upstream. Its connections live from `start` to `stop`."""
+
+    #: Behind the base URL, and what is spoken there.
+    path = CHAT_PATH
+    wire: Wire = "chat"
 
     def __init__(
         self,
@@ -125,7 +129,7 @@ class OpenAIBackend:
         if raw is not None and wire == "completions" and wire in deployment.wires:
             path, payload = COMPLETIONS_PATH, orjson.loads(raw)
         else:
-            path, wire, raw = CHAT_PATH, "chat", request.raw
+            path, wire, raw = self.path, self.wire, request.raw
         body = upstream_body(
             raw,
             payload,

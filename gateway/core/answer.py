@@ -16,7 +16,8 @@ class Answer:
 
     `confidence` (0..1) is how sure the model was of the first tokens, where a cascade watched it.
     A backend that speaks the request's own wire gives that wire's object instead, and says so in
-    `wire`. `ignored` names the request's fields that this backend can't honour and that don't
+    `wire`. Of embeddings `payload` may lack the vectors: they are many, and only `raw` is sent on.
+    `ignored` names the request's fields that this backend can't honour and that don't
     change what an answer is.
     """
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from gateway.core.price import Price
 from gateway.core.request import Wire
+
+#: What a deployment's model makes of a request.
+Serves = Literal["chat", "embeddings"]
 
 
 class Tier(StrEnum):
@@ -40,7 +44,8 @@ class Deployment:
     all. `unavailable` says in one clause why the deployment can't be called at all (for example
     `OPENAI_API_KEY is not set`). `wires` are the formats that the backend speaks itself; requests
     in others are translated. `refused_fields` are chat fields that it can't honour although they
-    change what an answer is: requests that use one go elsewhere.
+    change what an answer is: requests that use one go elsewhere. `vector_size` is the number of
+    dimensions of an encoder on this machine.
     """
 
     name: str
@@ -56,3 +61,5 @@ class Deployment:
     unavailable: str | None = None
     wires: frozenset[Wire] = frozenset({"chat"})
     refused_fields: frozenset[str] = frozenset()
+    serves: Serves = "chat"
+    vector_size: int | None = None

@@ -10,10 +10,11 @@ class ServedName:
     """One name: a routing name (`auto`, `auto:POLICY`), a deployment or its alias.
 
     `owned_by` says what stands behind it; `tier` and `context_window` (tokens) are None for
-    routing names.
+    routing names, `serves` is None where it is chat.
     """
 
     id: str
     owned_by: str
     tier: str | None = None
     context_window: int | None = None
+    serves: str | None = None

@@ -11,10 +11,12 @@ CHAT_COMPLETIONS = "/v1/chat/completions"
 
 #: The endpoints whose requests either tier could answer.
 ROUTED_ENDPOINTS = (CHAT_COMPLETIONS, "/v1/completions", "/v1/responses", "/v1/messages")
+EMBEDDINGS = "/v1/embeddings"
 
 #: The formats that a request can come in and a backend can speak: OpenAI's chat completions,
-#: Anthropic's Messages, OpenAI's Responses and its older text completions.
-Wire = Literal["chat", "messages", "responses", "completions"]
+#: Anthropic's Messages, OpenAI's Responses, its older text completions and its embeddings. The last
+#: one is never translated.
+Wire = Literal["chat", "messages", "responses", "completions", "embeddings"]
 
 
 @dataclass(slots=True, frozen=True)
@@ -25,8 +27,9 @@ class ChatRequest:
     parsed once. Neither may be changed in place: several attempts share them. Where the request
     came in another `wire`, both are its translation, and `native` is the body as received, for
     backends that speak that wire themselves; `native_only` then names the field that only they can
-    serve, if there is one. `received_s` is when the body had arrived, on the `time.perf_counter`
-    clock.
+    serve, if there is one. A request for embeddings is its own body, its texts are `messages`.
+    `prompt_tokens` is set where the client itself sent tokens. `received_s` is when the body had
+    arrived, on the `time.perf_counter` clock.
     """
 
     raw: bytes
@@ -40,6 +43,7 @@ class ChatRequest:
     wire: Wire = "chat"
     native: bytes | None = None
     native_only: str | None = None
+    prompt_tokens: int | None = None
     received_s: float = field(default_factory=time.perf_counter)
 
 

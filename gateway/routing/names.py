@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import NoReturn
@@ -34,8 +34,13 @@ class Names:
         policies: Mapping[str, Policy],
         default_policy: str,
         model_map: Mapping[str, str],
+        embedding_names: Collection[str] = (),
     ) -> None:
-        """`model_map` maps names that clients send (globs) to names served here."""
+        """`model_map` maps names that clients send (globs) to names served here.
+
+        `embedding_names` are known too, but can't chat.
+        """
+        self._embedding_names = frozenset(embedding_names)
         self._deployments = tuple(deployments)
         self._by_name = {name: one for one in deployments for name in (one.name, *one.aliases)}
         self._policies = dict(policies)
@@ -77,13 +82,15 @@ class Names:
 
     def _mapped(self, model: str) -> str:
         """The name that the configuration maps this one to. Raises ModelNotFound."""
-        for pattern, target in self._model_map.items():
-            if fnmatchcase(model, pattern):
-                return target
+        target = model
+        if model not in self._embedding_names:
+            maps = (to for pattern, to in self._model_map.items() if fnmatchcase(model, pattern))
+            target = next(maps, "")
+        if target and target not in self._embedding_names:
+            return target
+        problem = "makes embeddings and can't chat" if target else "does not exist here"
         served = ", ".join(name.id for name in self.served())
-        raise ModelNotFound(
-            f"The model '{model}' does not exist here; there are: {served}.", param="model"
-        )
+        raise ModelNotFound(f"The model '{model}' {problem}; there are: {served}.", param="model")
 
     def _unknown_policy(self, name: str, *, from_model: bool) -> NoReturn:
         known = ", ".join(self._policies)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NoReturn, Protocol
 
 from gateway.core.cascade import Cascade
 from gateway.core.decision import Contribution, Exclusion, Explanation, RouteDecision
 from gateway.core.deployment import Deployment, Tier
-from gateway.core.errors import CapabilityMissing, ContextTooLong, EngineUnavailable
+from gateway.core.errors import (
+    CapabilityMissing,
+    ContextTooLong,
+    EngineUnavailable,
+    ModelNotFound,
+)
 from gateway.core.interfaces import Balancer
 from gateway.core.names import ServedName
 from gateway.core.request import Caller, ChatRequest
@@ -78,11 +83,15 @@ class Router:
         experiment: Experiment | None = None,
         balance: Balancer | None = None,
         tier_usd: Callable[[ChatRequest], TierUsd | None] = lambda _: None,
+        embedding_names: Collection[str] = (),
     ) -> None:
-        """`tier_usd` estimates what a request costs on the small and on the large tier."""
+        """`tier_usd` estimates what a request costs on the small and on the large tier.
+
+        `embedding_names` are other deployments', which can't chat.
+        """
         self._deployments = tuple(deployments)
         self.policies = dict(policies)
-        self._names = Names(deployments, policies, default_policy, model_map or {})
+        self._names = Names(deployments, policies, default_policy, model_map or {}, embedding_names)
         self._scorer = scorer
         self._filter = capability_filter
         self._fallback = fallback
@@ -129,7 +138,7 @@ class Router:
 
     def answered(self, session: str, key_id: str | None, deployment: str) -> None:
         """Learn who answered a key's conversation, so that it can stay there."""
-        if self._affinity is not None:
+        if self._affinity is not None and any(one.name == deployment for one in self._deployments):
             self._affinity.sessions.answered((key_id, session), deployment)
 
     def models(self) -> list[ServedName]:
@@ -328,6 +337,8 @@ def _reason(weighed: _Weighed, chosen: Deployment, excluded: Sequence[Exclusion]
 
 def _refuse(request: ChatRequest, excluded: Sequence[Exclusion]) -> NoReturn:
     """Nothing can serve the request: say which deployments there are and what each lacks."""
+    if not excluded:
+        raise ModelNotFound("No deployment here answers chats.", param="model")
     lacks = "; ".join(
         f"{out.deployment.name}: {out.reason}{f' ({out.detail})' if out.detail else ''}"
         for out in excluded

@@ -329,6 +329,14 @@ def _shipped_deployments() -> tuple[DeploymentSettings, ...]:
             base_url="https://api.openai.com/v1",
             api_key_env="OPENAI_API_KEY",
         ),
+        DeploymentSettings(
+            name="minilm",
+            tier=Tier.SMALL,
+            backend="local",
+            model="all-minilm-l6-v2",
+            serves="embeddings",
+            price=PriceSettings(usd_per_hour=Decimal("0.08")),
+        ),
     )
 
 

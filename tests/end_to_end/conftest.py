@@ -58,12 +58,34 @@ def config_for(vendor: RunningVendor, **sections: Any) -> dict[str, Any]:
     }
 
 
+def embedders_for(vendor: RunningVendor) -> list[dict[str, Any]]:
+    """The local encoder, and the same model of two vendors."""
+    remote = {
+        "tier": "large",
+        "serves": "embeddings",
+        "backend": "openai",
+        "model": "text-embedding-3-small",
+        "base_url": vendor.base_url,
+        "api_key_env": "VENDOR_KEY",
+        "price": {"input": 0.02, "output": 0},
+        "retries": 0,
+    }
+    local = {"backend": "local", "model": "all-minilm-l6-v2", "price": {"usd_per_hour": 0.08}}
+    return [
+        {"name": "minilm", "tier": "small", "serves": "embeddings", **local},
+        {"name": "embed", **remote, "aliases": ["text-embedding-3-small"]},
+        {"name": "embed-too", **remote},
+    ]
+
+
 @pytest.fixture(scope="session")
 def serving(
     vendor_server: RunningVendor, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[RunningGateway]:
     folder: Path = tmp_path_factory.mktemp("gateway")
-    with running_gateway(folder, config_for(vendor_server), env=SECRETS) as gateway:
+    config = config_for(vendor_server)
+    config["deployments"] += embedders_for(vendor_server)
+    with running_gateway(folder, config, env=SECRETS) as gateway:
         yield gateway
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from schemathesis import checks
 from schemathesis.generation import GenerationMode
 
-from tests.end_to_end.conftest import CLIENT_KEY, SECRETS, config_for
+from tests.end_to_end.conftest import CLIENT_KEY, SECRETS, config_for, embedders_for
 from tests.gateway_process import RunningGateway, running_gateway
 from tests.vendor.fixture import RunningVendor
 
@@ -23,6 +23,7 @@ OPERATIONS = [
     ("delete", "/v1/responses/{response_id}"),
     ("post", "/v1/responses/{response_id}/cancel"),
     ("get", "/v1/responses/{response_id}/input_items"),
+    ("post", "/v1/embeddings"),
     ("post", "/v1/route"),
     ("post", "/v1/feedback"),
     ("get", "/v1/costs"),
@@ -60,7 +61,8 @@ def remote(
     """Both tiers are the simulator's."""
     config = config_for(vendor_server)
     _, large = config["deployments"]
-    config["deployments"] = [{**large, "name": "mini", "tier": "small"}, large]
+    _, embedder, _ = embedders_for(vendor_server)
+    config["deployments"] = [{**large, "name": "mini", "tier": "small"}, large, embedder]
     del config["routing"]["policies"]["doubting"], config["routing"]["policies"]["trusting"]
     with running_gateway(tmp_path_factory.mktemp("fuzz"), config, env=SECRETS) as gateway:
         yield gateway

@@ -344,3 +344,27 @@ def test_an_escalation_goes_where_the_request_can_be_served() -> None:
     asked = request(EASY, "auto:watched", max_tokens=1000)
     decision = router(SMALL, narrow, SPARE).decide(asked, ANYBODY)
     assert decision.escalation is SPARE
+
+
+def beside_embeddings(*deployments: Deployment) -> Router:
+    return Router(
+        deployments=deployments,
+        policies={"balanced": Policy("balanced", FixedThreshold(0.5))},
+        default_policy="balanced",
+        scorer=SCORER,
+        capability_filter=CapabilityFilter({}, 256),
+        model_map={"old-embedder": "minilm", "*": "auto"},
+        embedding_names=["minilm"],
+    )
+
+
+@pytest.mark.parametrize("model", ["minilm", "old-embedder"])
+def test_a_model_for_embeddings_can_not_chat(model: str) -> None:
+    with pytest.raises(ModelNotFound, match="can't chat; there are: auto, auto:balanced, slm"):
+        beside_embeddings(SMALL).decide(request(model=model), ANYBODY)
+    assert beside_embeddings(SMALL).decide(request(model="any"), ANYBODY).deployment is SMALL
+
+
+def test_without_a_deployment_for_chats_there_is_no_auto() -> None:
+    with pytest.raises(ModelNotFound, match="answers chats"):
+        beside_embeddings().decide(request(), ANYBODY)

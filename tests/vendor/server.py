@@ -15,6 +15,7 @@ from aiohttp import web
 
 from tests.vendor import anthropic
 from tests.vendor.behaviour import Behaviour
+from tests.vendor.embeddings import embeddings
 
 STALL_S = 30.0
 
@@ -52,6 +53,7 @@ class Vendor:
         application.router.add_post("/v1/chat/completions", self._chat)
         application.router.add_post("/v1/messages", self._chat)
         application.router.add_post("/v1/messages/count_tokens", self._count_tokens)
+        application.router.add_post("/v1/embeddings", self._chat)
         application.router.add_route("*", "/{anything:.*}", self._anything)
         return application
 
@@ -102,7 +104,7 @@ class Vendor:
                 content_type=behaviour.content_type or "application/json",
             )
         if not body.get("stream"):
-            answer = anthropic.message if _speaks_messages(request) else _completion
+            answer = _ANSWERS.get(request.path, _completion)
             return web.Response(
                 body=answer(body, behaviour),
                 headers=behaviour.headers,
@@ -181,6 +183,9 @@ def _completion(body: dict[str, Any], behaviour: Behaviour) -> bytes:
     if behaviour.usage is not None:
         payload["usage"] = behaviour.usage
     return json.dumps(payload, ensure_ascii=False).encode()
+
+
+_ANSWERS = {"/v1/messages": anthropic.message, "/v1/embeddings": embeddings}
 
 
 def _words(behaviour: Behaviour) -> list[str]:

@@ -42,9 +42,11 @@ def _deployments_table(deployments: Iterable[Deployment]) -> Table:
     table = Table("deployment", "tier", "backend", "model", "context", "price", "state")
     for one in deployments:
         window = "unknown" if one.context_window is None else f"{one.context_window:,}"
+        tier = one.tier.value if one.serves == "chat" else f"{one.tier}\n{one.serves}"
         state = f"[yellow]{one.unavailable}[/]" if one.unavailable else "[green]usable[/]"
         table.add_row(
-            one.name, one.tier.value, one.backend, one.model, window, _price(one.price), state
+            *(one.name, tier, one.backend, one.model),
+            *(window, _price(one.price), state),
         )
     return table
 
@@ -54,7 +56,8 @@ def _price(price: Price | None) -> str:
         return "[yellow]unpriced[/]"
     if price.usd_per_hour is not None:
         return f"${price.usd_per_hour}/h\n{price.price_id}"
-    rates = f"${price.usd_per_million_input} in, ${price.usd_per_million_output} out / 1M"
+    output = price.usd_per_million_output
+    rates = f"${price.usd_per_million_input} in, ${0 if output is None else output} out / 1M"
     return f"{rates}\n{price.price_id}"
 
 

@@ -11,7 +11,7 @@ import typer
 
 from gateway.app.cli.options import ConfigFile, exit_if_refused, refuse
 from gateway.app.source import ConfigSource
-from gateway.backends.local.process import EngineProcess
+from gateway.backends.local.process import ENCODER, ENGINE, EngineProcess
 from gateway.settings import DEFAULT_PATH, Environment, Settings
 
 
@@ -74,6 +74,8 @@ def _engines(settings: Settings, environment: Environment) -> dict[str, EnginePr
             dtype=entry.dtype,
             max_concurrent=entry.most_calls,
             max_queue=entry.most_waiting,
+            worker=ENCODER if entry.serves == "embeddings" else ENGINE,
+            starts_lazily=entry.serves == "embeddings",
         )
         for entry in settings.deployments
         if entry.backend == "local"

@@ -2,5 +2,6 @@
 
 The web process imports `backend`, `client`, `process`, `tokens`, `fetch` and `folder`; none of
 them loads torch. `worker`, `engine`, `decoding`, `sequence`, `sampling` and `load` run in the
-engine's process, `convert` in one that lives as long as a conversion.
+engine's process, `convert` in one that lives as long as a conversion. An encoder has the same:
+`encoder_backend` in the web process; `encoder_worker`, `encoder_engine` and `encoder` in its own.
 """

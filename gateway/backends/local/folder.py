@@ -93,6 +93,12 @@ def context_window_of(config: Mapping[str, Any]) -> int | None:
     return next((int(value) for value in stated if value), None)
 
 
+def vector_size_of(folder: Path) -> int | None:
+    """How many dimensions an encoder's vectors have, as far as its folder says."""
+    size = read_json(folder / "config.json").get("hidden_size")
+    return size if isinstance(size, int) else None
+
+
 def holds_model(path: Path) -> bool:
     """Whether there are weights to load: safetensors with their configuration, or a GGUF file."""
     if not path.is_dir():

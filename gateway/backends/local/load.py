@@ -47,7 +47,7 @@ def load(folder: Path, dtype: str = "auto") -> LoadedModel:
     transformers_logging.disable_progress_bar()
     gguf = gguf_of(folder)
     source = {"local_files_only": True, **({"gguf_file": gguf} if gguf is not None else {})}
-    numbers = _NUMBERS.get(dtype, torch.bfloat16)
+    numbers = number_format(dtype)
     network = AutoModelForCausalLM.from_pretrained(folder, dtype=numbers, **source).eval()
     config = network.config
     tokenizer = ChatTokenizer.of_folder(folder) or _tokenizer_of(folder, source)
@@ -59,6 +59,12 @@ def load(folder: Path, dtype: str = "auto") -> LoadedModel:
         sampling_defaults=defaults_of(read_json(folder / "generation_config.json")),
         fingerprint=_fingerprint(folder, dtype),
     )
+
+
+def number_format(dtype: str) -> torch.dtype:
+    """What weights are loaded as; int8 ones are `quantised` afterwards."""
+    found: torch.dtype = _NUMBERS.get(dtype, torch.bfloat16)
+    return found
 
 
 def quantised(network: Any) -> Any:

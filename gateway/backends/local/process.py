@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import select
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,6 +18,9 @@ from typing import Self
 from gateway.backends.local.folder import folder_of
 
 _log = logging.getLogger(__name__)
+
+ENGINE = "gateway.backends.local.worker"
+ENCODER = "gateway.backends.local.encoder_worker"
 
 FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
@@ -31,7 +36,8 @@ class EngineProcess:
     """Owns one engine process and the private socket that it listens on.
 
     A thread starts it, and starts it again when it dies, with growing pauses. While the model
-    isn't on this machine the thread waits for it to be fetched.
+    isn't on this machine the thread waits for it to be fetched. One that starts lazily waits for
+    a first connection too.
     """
 
     def __init__(
@@ -44,8 +50,15 @@ class EngineProcess:
         max_concurrent: int = 8,
         max_queue: int = 64,
         socket_path: Path | None = None,
+        worker: str = ENGINE,
+        starts_lazily: bool = False,
     ) -> None:
-        """`socket_path` is where to listen; by default in a new folder that only we can read."""
+        """`socket_path` is where to listen; by default in a new folder that only we can read.
+
+        `worker` is the module that the process runs, `ENGINE` or `ENCODER`.
+        """
+        self._worker = worker
+        self._starts_lazily = starts_lazily
         self._model = model
         self._models_dir = models_dir
         self._options = [
@@ -107,14 +120,26 @@ class EngineProcess:
             self._own_folder = self._socket_path = None
 
     def _supervise(self, socket_path: Path) -> None:
+        if not self._starts_lazily:
+            self._keep_running(socket_path, None)
+            return
+        socket_path.unlink(missing_ok=True)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+            listener.bind(str(socket_path))
+            listener.listen()
+            self._keep_running(socket_path, listener)
+
+    def _keep_running(self, socket_path: Path, listener: socket.socket | None) -> None:
         backoff_s = FIRST_BACKOFF_S
         while not self._stopping.is_set():
             folder = folder_of(self._model, self._models_dir)
             if folder is None:
                 self._stopping.wait(LOOK_AGAIN_S)
                 continue
+            if listener is not None and not self._is_wanted(listener):
+                return
             started_s = time.monotonic()
-            status = self._run(folder, socket_path)
+            status = self._run(folder, socket_path, listener)
             if self._stopping.is_set():
                 return
             if time.monotonic() - started_s > STABLE_AFTER_S:
@@ -123,18 +148,31 @@ class EngineProcess:
             self._stopping.wait(backoff_s)
             backoff_s = min(LONGEST_BACKOFF_S, backoff_s * 2)
 
-    def _run(self, folder: Path, socket_path: Path) -> int:
-        """One process from its start to its end; its exit status."""
-        socket_path.unlink(missing_ok=True)
+    def _is_wanted(self, listener: socket.socket) -> bool:
+        """Wait for somebody to connect; False where the end comes first."""
+        waiting = select.poll()
+        waiting.register(listener, select.POLLIN)
+        while not self._stopping.is_set():
+            if waiting.poll(100):
+                return True
+        return False
+
+    def _run(self, folder: Path, socket_path: Path, listener: socket.socket | None) -> int:
+        """One process from its start to its end; its exit status. It inherits the listener."""
+        inherited = [] if listener is None else [listener.fileno()]
+        if listener is None:
+            socket_path.unlink(missing_ok=True)
         # Threads that wait for each other actively stall the model when anything else wants a
         # core: measured with one core busy, 2 tokens/s instead of 16.
         command = ["env", "OMP_WAIT_POLICY=PASSIVE", sys.executable]
-        command += ["-m", "gateway.backends.local.worker", *self._options]
+        command += ["-m", self._worker, *self._options]
+        command += [f"--listener={number}" for number in inherited]
         with subprocess.Popen(  # noqa: S603 (our own module)
             [*command, "--folder", str(folder), "--socket", str(socket_path)],
             stdin=subprocess.PIPE,  # closes when we die, however that comes; the engine then ends
             stdout=subprocess.DEVNULL,
             start_new_session=True,
+            pass_fds=inherited,
         ) as process:
             self._process = process
             while not self._stopping.is_set():

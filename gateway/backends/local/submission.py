@@ -31,6 +31,23 @@ class Submission:
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 
+@dataclass(slots=True)
+class EncodeJob:
+    """The texts of one request, how its vectors are written, and where its events go.
+
+    `left` are (index, token ids) still to be encoded, the longest last.
+    """
+
+    texts: Sequence[str]
+    as_base64: bool
+    emit: Callable[[Event], None]
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    left: list[tuple[int, list[int]]] = field(default_factory=list)
+    vectors: list[str] = field(default_factory=list)
+    tokens: int = 0
+    compute_s: float = 0.0
+
+
 def usage_of(event: Mapping[str, Any]) -> Usage:
     """What an answer used, from its last event."""
     return Usage(

@@ -107,9 +107,9 @@ class TokenCounter(ChatTokenizer):
         if self._bytes_per_byte and len(text) > limit * self._longest_token:
             return True
         count = torn = 0
-        for piece, is_torn in _pieces(text):
+        for piece, most_torn in pieces_of(text):
             count += len(self._encoded(piece))
-            torn += _TORN if is_torn else 0
+            torn += most_torn
             if count - torn > limit:
                 return True
         return count > limit and (not torn or len(self._encoded(text)) > limit)
@@ -145,15 +145,15 @@ class TokenCounter(ChatTokenizer):
         return 2 * max(frames, default=0), 2 * max(frames, default=0)
 
 
-def _pieces(text: str) -> Iterator[tuple[str, bool]]:
-    """The text in pieces, each with whether its end is not the start of a word."""
+def pieces_of(text: str) -> Iterator[tuple[str, int]]:
+    """The text in pieces, each with how many tokens more cutting it off may make at most."""
     start = 0
     while len(text) - start > _PIECE:
         match = _WORD_START.search(text, start + _PIECE // 2, start + _PIECE)
         end = match.start() if match is not None else start + _PIECE
-        yield text[start:end], match is None
+        yield text[start:end], _TORN if match is None else 0
         start = end
-    yield text[start:], False
+    yield text[start:], 0
 
 
 def _expansion(spec: Mapping[str, Any]) -> int:

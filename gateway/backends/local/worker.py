@@ -4,6 +4,7 @@ It speaks one JSON object a line on a Unix-domain socket.
 In: `submit` (id, messages, prompt, sampling, cascade), `cancel` (id), `status` (id).
 Out: `status` (on connection, whenever it changes, and when asked), `text`, and at last one of
 `end`, `low_confidence` and `error`.
+The encoder's process (`encoder_worker`) speaks the same with other fields.
 It ends when its standard input closes, that is when its parent ends, however that comes.
 """
 
@@ -15,18 +16,17 @@ import contextlib
 import logging
 import os
 import signal
+import socket
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import orjson
 
 from gateway.backends.local.submission import Event, Submission
 from gateway.core.cascade import Cascade
-
-if TYPE_CHECKING:
-    from gateway.backends.local.engine import Engine
 
 _log = logging.getLogger(__name__)
 
@@ -34,28 +34,58 @@ _log = logging.getLogger(__name__)
 LINE_LIMIT = 256 * 1024 * 1024
 
 
+Emit = Callable[[Event], None]
+
+
+class Job(Protocol):
+    """What an engine works on until it is cancelled."""
+
+    @property
+    def cancelled(self) -> threading.Event:
+        """Set once nobody waits for it any more."""
+
+
+class Served(Protocol):
+    """An engine that takes jobs and tells what comes of them; safe to call from any thread."""
+
+    def submit(self, job: Any) -> None:
+        """Take a job, or refuse it by an `error` event."""
+
+    def load(self) -> dict[str, int]:
+        """How many jobs are `active` and `waiting`."""
+
+
+#: The engine with its model, and the status that says so. Takes seconds.
+Load = Callable[[argparse.Namespace], tuple[Served, Event]]
+#: A `submit` as a job.
+Read = Callable[[Event, Emit], Job]
+
+
 class Worker:
     """Connections on one side, the engine's threads on the other."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
+    def __init__(self, options: argparse.Namespace, load: Load, read: Read) -> None:
         self._options = options
+        self._load_engine = load
+        self._read = read
         self._loop = asyncio.get_running_loop()
-        self._engine: Engine | None = None
+        self._engine: Served | None = None
         self._status: Event = {"state": "loading"}
         self._writers: set[asyncio.StreamWriter] = set()
 
     async def serve(self) -> None:
         """Accept connections at once; load the model meanwhile."""
-        server = await asyncio.start_unix_server(
-            self._converse, self._options.socket, limit=LINE_LIMIT
-        )
+        listening: dict[str, Any] = {"path": self._options.socket}
+        if self._options.listener is not None:
+            listening = {"sock": socket.socket(fileno=self._options.listener)}
+        server = await asyncio.start_unix_server(self._converse, limit=LINE_LIMIT, **listening)
         threading.Thread(target=self._load, name="load", daemon=True).start()
         async with server:
             await server.serve_forever()
 
     def _load(self) -> None:
         try:
-            engine, status = _loaded(self._options)
+            engine, status = self._load_engine(self._options)
         except Exception as error:
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
             self._loop.call_soon_threadsafe(
@@ -64,14 +94,14 @@ class Worker:
         else:
             self._loop.call_soon_threadsafe(self._announce, engine, status)
 
-    def _announce(self, engine: Engine | None, status: Event) -> None:
+    def _announce(self, engine: Served | None, status: Event) -> None:
         self._engine = engine
         self._status = status
         for writer in self._writers:
             _write(writer, {"type": "status", **status})
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        submissions: dict[int, Submission] = {}
+        submissions: dict[int, Job] = {}
         self._writers.add(writer)
         _write(writer, {"type": "status", **self._status})
         try:
@@ -86,7 +116,7 @@ class Worker:
             writer.close()
 
     def _handle(
-        self, command: Event, submissions: dict[int, Submission], writer: asyncio.StreamWriter
+        self, command: Event, submissions: dict[int, Job], writer: asyncio.StreamWriter
     ) -> None:
         number: int = command["id"]
         if command["type"] == "cancel":
@@ -104,9 +134,9 @@ class Worker:
 
     def _submit(
         self,
-        engine: Engine,
+        engine: Served,
         command: Event,
-        submissions: dict[int, Submission],
+        submissions: dict[int, Job],
         writer: asyncio.StreamWriter,
     ) -> None:
         number: int = command["id"]
@@ -122,16 +152,17 @@ class Worker:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(deliver, event)
 
-        asked = command["cascade"]
-        cascade = Cascade(**asked) if asked is not None else None
-        submissions[number] = Submission(
-            command["messages"], command["sampling"], emit, cascade, command["prompt"]
-        )
+        submissions[number] = self._read(command, emit)
         engine.submit(submissions[number])
 
 
-def _loaded(options: argparse.Namespace) -> tuple[Engine, Event]:
-    """The engine with its model, and the status that says so. Takes seconds."""
+def _submission(command: Event, emit: Emit) -> Submission:
+    asked = command["cascade"]
+    cascade = Cascade(**asked) if asked is not None else None
+    return Submission(command["messages"], command["sampling"], emit, cascade, command["prompt"])
+
+
+def _loaded(options: argparse.Namespace) -> tuple[Served, Event]:
     import torch
 
     from gateway.backends.local.engine import Engine
@@ -166,11 +197,12 @@ def _end_with_parent() -> None:
     os._exit(0)
 
 
-def main() -> None:
+def main(load: Load = _loaded, read: Read = _submission) -> None:
     """Read the options, then serve until the parent ends."""
     parser = argparse.ArgumentParser(prog="slm-gateway engine")
     parser.add_argument("--folder", required=True)
     parser.add_argument("--socket", required=True)
+    parser.add_argument("--listener", type=int, help="the socket, listening already")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--max-concurrent", type=int, default=8)
@@ -181,7 +213,7 @@ def main() -> None:
     threading.Thread(target=_end_with_parent, name="parent", daemon=True).start()
 
     async def serve() -> None:
-        await Worker(options).serve()
+        await Worker(options, load, read).serve()
 
     asyncio.run(serve())
 

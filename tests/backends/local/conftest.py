@@ -25,6 +25,11 @@ def model_folder(models_dir: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
+def encoder_folder(models_dir: Path) -> Path:
+    return pull("all-minilm-l6-v2", models_dir)
+
+
+@pytest.fixture(scope="session")
 def engine(models_dir: Path, model_folder: Path) -> Iterator[EngineProcess]:
     with EngineProcess(MODEL, models_dir) as engine:
         yield engine
