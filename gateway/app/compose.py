@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -315,7 +315,9 @@ def _router(
         policies=policies,
         default_policy=routing.default_policy,
         scorer=scorer,
-        capability_filter=CapabilityFilter(counters, routing.reserved_output_tokens),
+        capability_filter=CapabilityFilter(
+            counters, routing.reserved_output_tokens, _unsupported(backends)
+        ),
         model_map=routing.model_map,
         fallback=routing.fallback,
         affinity=_affinity(routing.affinity, sessions, estimates),
@@ -329,6 +331,16 @@ def _router(
             for name in (one.name, *one.aliases)
         ],
     )
+
+
+def _unsupported(
+    backends: Mapping[str, Backend],
+) -> dict[str, Callable[[ChatRequest], str | None]]:
+    return {
+        name: backend.unsupported_in
+        for name, backend in backends.items()
+        if isinstance(backend, AnthropicBackend)
+    }
 
 
 def _affinity(

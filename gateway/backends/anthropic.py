@@ -24,10 +24,11 @@ from gateway.core.errors import (
     UpstreamUnavailable,
 )
 from gateway.core.request import Caller, ChatRequest
-from gateway.core.usage import Usage, UsageSource
+from gateway.core.usage import UsageSource
 from gateway.wire.anthropic_answer import chat_error, completion_of, status_of
+from gateway.wire.anthropic_limits import left_out, unsupported_in
 from gateway.wire.anthropic_request import DEFAULT_MAX_TOKENS, messages_body
-from gateway.wire.anthropic_usage import usage_of
+from gateway.wire.anthropic_usage import translated_usage_of, usage_of
 
 MESSAGES_PATH = "/messages"
 COUNT_PATH = "/messages/count_tokens"
@@ -140,9 +141,8 @@ class AnthropicBackend:
 
         The API has no logprobs, so a cascade can't watch: answers have no confidence.
         """
-        is_native = request.wire == "messages" and request.native is not None
-        body = self._body(request, deployment.model)
-        ignored = () if is_native else _ignored(request.payload)
+        is_native = _is_native(request)
+        body, ignored = self._body(request, deployment.model)
         connection = await self._upstream.ask(
             body, caller, path=MESSAGES_PATH, whole=not request.stream
         )
@@ -183,10 +183,16 @@ class AnthropicBackend:
             raise UpstreamUnavailable("The upstream counted no tokens.")
         return count
 
-    def _body(self, request: ChatRequest, model: str) -> bytes:
+    def unsupported_in(self, request: ChatRequest) -> str | None:
+        """The place in a request that the Messages API has no words for, such as `tools[0]`."""
+        return None if _is_native(request) else unsupported_in(request.payload)
+
+    def _body(self, request: ChatRequest, model: str) -> tuple[bytes, tuple[str, ...]]:
+        """What to send, and what the request has that it leaves out."""
         if request.wire == "messages" and request.native is not None:
-            return with_model(request.native, model)
-        return orjson.dumps(self._messages(request, model))
+            return with_model(request.native, model), ()
+        messages = self._messages(request, model)
+        return orjson.dumps(messages), _ignored(request.payload, messages)
 
     def _messages(self, request: ChatRequest, model: str) -> dict[str, Any]:
         body = messages_body(
@@ -205,7 +211,7 @@ class AnthropicBackend:
     def _answer(self, raw: bytes) -> Answer:
         try:
             payload = completion_of(self._message(raw))
-            usage = Usage.from_wire(payload["usage"])
+            usage = translated_usage_of(payload["usage"])
         except (AttributeError, KeyError, TypeError, ValueError):
             raise UpstreamUnavailable("The upstream's answer is no message.") from None
         return Answer(orjson.dumps(payload), payload, payload["model"] or None, usage)
@@ -251,8 +257,13 @@ def _status_in(raw: bytes) -> int:
         return 502
 
 
-def _ignored(payload: Mapping[str, Any]) -> tuple[str, ...]:
-    return tuple(sorted(name for name in IGNORED_FIELDS & payload.keys() if payload[name]))
+def _is_native(request: ChatRequest) -> bool:
+    return request.wire == "messages" and request.native is not None
+
+
+def _ignored(chat: Mapping[str, Any], messages: Mapping[str, Any]) -> tuple[str, ...]:
+    names = sorted(name for name in IGNORED_FIELDS & chat.keys() if chat[name])
+    return (*names, *left_out(chat, messages))
 
 
 def parsed(raw: bytes) -> dict[str, Any]:
@@ -267,15 +278,22 @@ def parsed(raw: bytes) -> dict[str, Any]:
 
 
 async def _chunks(connection: Connection, reader: Reader) -> AsyncGenerator[Chunk, None]:
-    """The stream's chunks. A failure after the first one is a StreamInterrupted."""
+    """The stream's chunks. A failure after the answer has begun is a StreamInterrupted.
+
+    Until then its opening is held back: an upstream that is overloaded says so behind it.
+    """
+    opening: list[Chunk] = []
     try:
         while piece := await connection.piece():
             for chunk in reader.push(piece):
-                yield chunk
+                opening.append(chunk)
+                while reader.begun and opening:
+                    yield opening.pop(0)
             if reader.done:
                 return
-        for chunk in reader.flush():
-            yield chunk
+        opening += reader.flush()
+        while reader.begun and opening:
+            yield opening.pop(0)
     except EventTooLong:
         raise StreamInterrupted("The upstream sent an endless event.") from None
     except HttpFailure as failure:

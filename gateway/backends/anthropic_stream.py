@@ -12,14 +12,16 @@ from gateway.core.answer import Chunk
 from gateway.core.errors import BackendError, UpstreamUnavailable
 from gateway.core.usage import Usage
 from gateway.wire.anthropic_stream import ChunksFromEvents
-from gateway.wire.anthropic_usage import usage_of
+from gateway.wire.anthropic_usage import translated_usage_of, usage_of
 
 #: Events that are most of a stream, and hold nothing for us.
 _PASSED = b"content_block_"
+#: Events before an answer begins.
+_OPENING = frozenset({"message_start", "ping"})
 
 
 class Reader(Protocol):
-    """Bytes of a stream to chunks."""
+    """Bytes of a stream to chunks; `begun` says whether the answer itself has."""
 
     begun: bool
 
@@ -63,7 +65,11 @@ class NativeReader:
             if not event:
                 continue
             framed = event + b"\n\n"
-            data = b"" if _is_passed(event) else next(event_data(event), b"")
+            if _is_passed(event):
+                self.begun = True
+                plain.append(framed)
+                continue
+            data = next(event_data(event), b"")
             if not data:
                 plain.append(framed)
                 continue
@@ -71,18 +77,17 @@ class NativeReader:
             if payload.get("type") == "error":
                 yield from self._opaque(plain)
                 raise self._error_in(data)
+            self.begun = self.begun or str(payload.get("type")) not in _OPENING
             if (usage := self._counted(payload)) is None:
                 plain.append(framed)
             else:
                 yield from self._opaque(plain)
-                self.begun = True
                 yield Chunk(framed, 0, usage, payload, self._model, wire="messages")
             self.done = self.done or payload.get("type") == "message_stop"
         yield from self._opaque(plain)
 
     def _opaque(self, plain: list[bytes]) -> Iterator[Chunk]:
         if plain:
-            self.begun = True
             chunk = Chunk(b"".join(plain), len(plain), model_served=self._model, wire="messages")
             plain.clear()
             yield chunk
@@ -132,9 +137,8 @@ class TranslatingReader:
                 chunks = [_chunk(payload) for payload in payloads]
             except (AttributeError, KeyError, TypeError, ValueError):
                 raise UpstreamUnavailable("The upstream sent an event that is none.") from None
-            for chunk in chunks:
-                self.begun = True
-                yield chunk
+            self.begun = self.begun or str(event.get("type")) not in _OPENING
+            yield from chunks
 
 
 def _is_passed(event: bytes) -> bool:
@@ -145,7 +149,7 @@ def _chunk(payload: dict[str, Any]) -> Chunk:
     framed, model = frame(orjson.dumps(payload)), payload["model"] or None
     if "usage" not in payload:
         return Chunk(framed, model_served=model)
-    return Chunk(framed, 0, Usage.from_wire(payload["usage"]), payload, model)
+    return Chunk(framed, 0, translated_usage_of(payload["usage"]), payload, model)
 
 
 def _object(data: bytes) -> dict[str, Any]:

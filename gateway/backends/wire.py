@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import orjson
@@ -11,6 +12,9 @@ import orjson
 _MODEL_MEMBER = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
 #: A letter of `model`, spelt with an escape.
 _ESCAPED_LETTER = re.compile(rb"\\u006[45cdf]", re.IGNORECASE)
+#: Members named `model` that are looked at, and bytes of a body that is parsed for each of them.
+_MOST_MEMBERS = 4
+_LONGEST_READ_AGAIN = 1024 * 1024
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 
 
@@ -56,15 +60,29 @@ def with_model(raw: bytes, model: str) -> bytes:
 def _splice_model(raw: bytes, model: str) -> bytes | None:
     """The bytes with the model's name exchanged; None unless that is surely right.
 
-    A key can be spelt with escapes and stand twice or deeper. With a single `"model"` and no
-    escaped letter of it in the body, that one is the top-level key.
+    A key can be spelt with escapes and stand twice or deeper. With a single `"model"` that has a
+    string and no escaped letter of it in the body, that one is the top-level key.
     """
-    if raw.count(b'"model"') != 1 or (b"\\u00" in raw and _ESCAPED_LETTER.search(raw)):
+    most = (
+        1 if raw.count(b'"model"') == 1 else _MOST_MEMBERS + 1
+    )  # counting is quick, reading isn't
+    members = list(islice(_MODEL_MEMBER.finditer(raw), most))
+    if len(members) == 1 and not (b"\\u00" in raw and _ESCAPED_LETTER.search(raw)):
+        member = members[0]
+    elif len(members) > _MOST_MEMBERS or len(raw) > _LONGEST_READ_AGAIN:
         return None
-    member = _MODEL_MEMBER.search(raw)
-    if member is None:
-        return None
+    else:
+        # The only one at the top is the one without which there is none.
+        alone = (one for one in members if "model" not in orjson.loads(_renamed(raw, one)))
+        if (found := next(alone, None)) is None:
+            return None
+        member = found
     return raw[: member.start()] + b'"model":' + orjson.dumps(model) + raw[member.end() :]
+
+
+def _renamed(raw: bytes, member: re.Match[bytes]) -> bytes:
+    """The body with another key in the model's place."""
+    return raw[: member.start()] + b'"":0' + raw[member.end() :]
 
 
 def _limit_to_rename(payload: Mapping[str, Any], wanted: str | None) -> str | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.core.decision import Exclusion
@@ -77,18 +77,12 @@ def _part_needs(parts: Iterable[object]) -> Iterator[Capability]:
             yield _PARTS[kind]
 
 
-def _field_exclusion(deployment: Deployment, request: ChatRequest) -> Exclusion | None:
-    """The field of the request, if any, that this deployment's backend can't honour."""
-    if request.native_only is not None and request.wire not in deployment.wires:
-        return Exclusion(deployment, f"needs_{request.wire}_api", request.native_only)
-    for field in deployment.refused_fields:
-        if field in request.payload and not _is_neutral(request.payload[field]):
-            return Exclusion(deployment, "unsupported_field", field)
-    return None
-
-
-def _is_neutral(value: object) -> bool:
+def _is_neutral(name: str, value: object) -> bool:
     """Whether a field asks for nothing, as null, false, 0 and an empty object do."""
+    if name == "seed":  # each is as good as another, 0 too
+        return value is None
+    if name == "modalities":
+        return not value or value == ["text"]
     return not value and value != ""
 
 
@@ -97,11 +91,13 @@ class CapabilityFilter:
     """Checks deployments against a request.
 
     `counters` gives, by deployment name, the model's own tokenizer where it is known.
-    `reserved_output_tokens` are kept free where the client names no limit.
+    `reserved_output_tokens` are kept free where the client names no limit. `unsupported` names, by
+    deployment name, the place in a request that a backend has no words for.
     """
 
     counters: Mapping[str, TokenCounter]
     reserved_output_tokens: int
+    unsupported: Mapping[str, Callable[[ChatRequest], str | None]] = field(default_factory=dict)
 
     def exclusion(
         self, deployment: Deployment, request: ChatRequest, needs: frozenset[Capability]
@@ -112,7 +108,7 @@ class CapabilityFilter:
         for need in Capability:
             if need in needs and need not in deployment.capabilities:
                 return Exclusion(deployment, f"needs_{need.value}", FIELD_OF[need])
-        if (excluded := _field_exclusion(deployment, request)) is not None:
+        if (excluded := self._field_exclusion(deployment, request)) is not None:
             return excluded
         if deployment.languages is not None:
             language = language_of(Conversation(request.messages).question)
@@ -123,6 +119,17 @@ class CapabilityFilter:
         if wanted is not None and most is not None and wanted > most:
             return Exclusion(deployment, "output_too_long", f"{most} tokens at most")
         return self._context_exclusion(deployment, request)
+
+    def _field_exclusion(self, deployment: Deployment, request: ChatRequest) -> Exclusion | None:
+        """The field of the request, if any, that this deployment's backend can't honour."""
+        if request.native_only is not None and request.wire not in deployment.wires:
+            return Exclusion(deployment, f"needs_{request.wire}_api", request.native_only)
+        for name in deployment.refused_fields:
+            if name in request.payload and not _is_neutral(name, request.payload[name]):
+                return Exclusion(deployment, "unsupported_field", name)
+        unsupported_in = self.unsupported.get(deployment.name)
+        place = None if unsupported_in is None else unsupported_in(request)
+        return None if place is None else Exclusion(deployment, "unsupported_field", place)
 
     def _context_exclusion(self, deployment: Deployment, request: ChatRequest) -> Exclusion | None:
         window = deployment.context_window

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from gateway.core.errors import CapabilityMissing
 from gateway.wire.json_objects import Json, object_at, objects_at, text_at, without
 
 #: Anthropic's range of temperatures ends here, OpenAI's at 2.
@@ -86,12 +85,11 @@ def messages_options(
     may_think: bool,
 ) -> Json:
     """Everything of a Messages body but its model, conversation and tools."""
-    _refuse_other_shapes(chat)
     options = without(chat, *_CHAT_ONLY, *_CHAT_TRANSLATED)
     limit = chat.get("max_completion_tokens") or chat.get("max_tokens")
     stop = chat.get("stop")
     stops = stop if isinstance(stop, list) else [stop]
-    if stops := [text for text in stops if isinstance(text, str) and text.strip()]:
+    if stops := [text for text in stops if isinstance(text, str) and text]:
         options["stop_sequences"] = stops
     if (temperature := chat.get("temperature")) is not None:
         options["temperature"] = min(temperature, MAX_TEMPERATURE)
@@ -107,16 +105,7 @@ def messages_options(
     return options
 
 
-def _refuse_other_shapes(chat: Mapping[str, Any]) -> None:
-    if (chat.get("n") or 1) != 1:
-        raise CapabilityMissing("The chosen model gives one choice only.", param="n")
-    modalities = chat.get("modalities")
-    if isinstance(modalities, list) and "audio" in modalities:
-        raise CapabilityMissing("The chosen model doesn't speak.", param="modalities")
-
-
 def _add_schema(options: Json, response_format: object) -> None:
-    """A schema has a counterpart; `json_object` has none, and its prompt asks for JSON already."""
     if isinstance(response_format, dict) and response_format.get("type") == "json_schema":
         named = object_at(response_format.get("json_schema"), "response_format.json_schema")
         schema = object_at(named.get("schema"), "response_format.json_schema.schema")

@@ -2,8 +2,8 @@
 
 Fields that neither side names are kept. What one side names and the other lacks is left out:
 chat's `logprobs`, `seed`, penalties, `metadata`, `response_format: json_object` and the like on
-the way to Messages (which refuses fields it doesn't know); what would change the answer's shape
-(several choices, audio, free-form tools) is refused as CapabilityMissing.
+the way to Messages (which refuses fields it doesn't know); what `anthropic_limits` finds to change
+what an answer is (several choices, audio, free-form tools) is refused as CapabilityMissing.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from gateway.core.errors import CapabilityMissing, InvalidRequest
 from gateway.wire.anthropic_content import blocks_of, folded, parts_of, result_parts
+from gateway.wire.anthropic_limits import unsupported_in
 from gateway.wire.anthropic_options import (
     chat_options,
     chat_tool_choice,
@@ -52,6 +53,8 @@ def messages_body(
     what `reasoning_effort` becomes: `adaptive` thinking with that effort, or a `budget` of tokens
     for models that know no other way. Raises InvalidRequest and CapabilityMissing.
     """
+    if (place := unsupported_in(chat)) is not None:
+        raise CapabilityMissing(f"The chosen model can't be given '{place}'.", param=place)
     system: list[Json] = []
     turns: list[Json] = []
     for index, message in enumerate(objects_at(chat.get("messages"), "messages")):
@@ -67,7 +70,9 @@ def messages_body(
     unsigned_call = _ends_in_an_unsigned_call(turns)
     for turn in turns:
         turn["content"] = folded(turn["content"])
-    tools = [_tool(tool, f"tools[{i}]") for i, tool in enumerate(_tools(chat))]
+    tools = [
+        _tool(tool, f"tools[{i}]") for i, tool in enumerate(objects_at(chat.get("tools"), "tools"))
+    ]
     choice = messages_tool_choice(chat, tools)
     options = messages_options(
         chat,
@@ -100,8 +105,6 @@ def _turn(message: Json, param: str) -> tuple[str, list[Json]]:
 
 
 def _assistant_blocks(message: Json, content: list[Json], param: str) -> list[Json]:
-    if message.get("function_call") is not None:
-        raise CapabilityMissing("Use 'tool_calls' for 'function_call'.", param=param)
     refusal = [] if content else blocks_of(message.get("refusal"), f"{param}.refusal")
     calls = objects_at(message.get("tool_calls"), f"{param}.tool_calls")
     return [
@@ -153,15 +156,7 @@ def _ends_in_an_unsigned_call(turns: list[Json]) -> bool:
     return "tool_use" in kinds and not kinds & _THINKING
 
 
-def _tools(chat: Mapping[str, Any]) -> list[Json]:
-    if chat.get("functions"):
-        raise CapabilityMissing("Use 'tools' for 'functions'.", param="functions")
-    return objects_at(chat.get("tools"), "tools")
-
-
 def _tool(tool: Json, param: str) -> Json:
-    if tool.get("type") == "custom" and "custom" in tool:
-        raise CapabilityMissing("The chosen model has no free-form tools.", param=param)
     if tool.get("type") != "function":
         return tool
     function = object_at(tool.get("function"), f"{param}.function")

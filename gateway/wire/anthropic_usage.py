@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from gateway.core.usage import Usage
 from gateway.wire.anthropic_answer import chat_usage
@@ -13,13 +15,19 @@ def usage_of(usage: object) -> Usage | None:
     if not isinstance(usage, dict):
         return None
     counts = {key: value for key, value in usage.items() if isinstance(value, int | dict)}
-    creation = counts.get("cache_creation")
-    for_an_hour = creation.get("ephemeral_1h_input_tokens") if isinstance(creation, dict) else None
-    details = counts.get("output_tokens_details")
-    if not isinstance(details, dict):
+    if not isinstance(counts.get("output_tokens_details"), dict):
         counts.pop("output_tokens_details", None)
     try:
-        read = Usage.from_wire(chat_usage(counts))
+        return translated_usage_of(chat_usage(counts))
     except TypeError:  # a count that is an object
         return None
-    return replace(read, cache_write_1h_tokens=for_an_hour if isinstance(for_an_hour, int) else 0)
+
+
+def translated_usage_of(usage: Mapping[str, Any]) -> Usage:
+    """The counts of a `usage` that `chat_usage` has made: it keeps what chat has no word for."""
+    creation = usage.get("cache_creation")
+    for_an_hour = creation.get("ephemeral_1h_input_tokens") if isinstance(creation, dict) else None
+    return replace(
+        Usage.from_wire(usage),
+        cache_write_1h_tokens=for_an_hour if isinstance(for_an_hour, int) else 0,
+    )

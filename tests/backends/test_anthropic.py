@@ -109,10 +109,13 @@ async def test_a_chat_is_translated_and_its_answer_too(
     assert "authorization" not in received.headers
 
 
-async def test_usage_counts_what_the_cache_read_and_wrote(backend: AnthropicBackend) -> None:
-    (plain,) = await collect(backend, native())
+@pytest.mark.parametrize("request_of", [chat, native])
+async def test_usage_counts_what_the_cache_read_and_wrote(
+    backend: AnthropicBackend, request_of: Any
+) -> None:
+    (plain,) = await collect(backend, request_of())
     assert plain.usage == USAGE
-    streamed = await chunks_of(backend, native(stream=True))
+    streamed = await chunks_of(backend, request_of(stream=True))
     assert [chunk.usage for chunk in streamed if chunk.usage is not None][-1] == USAGE
 
 
@@ -209,6 +212,10 @@ async def test_refusals_are_told_in_openais_words(
             ),
             BackendError,
         ),
+        (
+            Behaviour(body=b'data: {"type": []}\n\n', content_type="text/event-stream"),
+            BackendError,
+        ),
     ],
 )
 async def test_a_broken_stream_is_no_answer(
@@ -221,6 +228,38 @@ async def test_a_broken_stream_is_no_answer(
     vendor.always(behaviour)
     with pytest.raises(expected):
         await collect(backend, request_of(stream=True))
+
+
+@pytest.mark.parametrize("request_of", [chat, native])
+@pytest.mark.parametrize("opening", [1, 2], ids=["message_start", "ping"])
+async def test_until_the_answer_begins_another_may_be_asked(
+    backend: AnthropicBackend, vendor: RunningVendor, request_of: Any, opening: int
+) -> None:
+    vendor.will(Behaviour(error_after=opening))
+    with pytest.raises(UpstreamError, match="simulated 529") as overloaded:
+        await anext(backend.call(request_of(stream=True), CLAUDE, Caller("req_1")))
+    assert overloaded.value.retryable
+    vendor.will(Behaviour(drop_after=opening))
+    with pytest.raises(UpstreamUnavailable):
+        await anext(backend.call(request_of(stream=True), CLAUDE, Caller("req_1")))
+    vendor.will(Behaviour(stall_after=opening))
+    with pytest.raises(UpstreamTimeout):
+        await anext(backend.call(request_of(stream=True), CLAUDE, Caller("req_1")))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_is_left_out_is_told(backend: AnthropicBackend, stream: bool) -> None:
+    first, *_ = await collect(backend, chat(stream=stream, temperature=2, verbosity="low"))
+    assert first.ignored == ("verbosity", "temperature")
+    first, *_ = await collect(backend, native(stream=stream))
+    assert first.ignored == ()
+
+
+def test_what_it_has_no_words_for_is_named() -> None:
+    backend = AnthropicBackend(base_url="http://127.0.0.1/v1", api_key=None)
+    assert backend.unsupported_in(chat(stop="\n")) == "stop"
+    assert backend.unsupported_in(chat(stop="END")) is None
+    assert backend.unsupported_in(native()) is None
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.api.parse import parse_chat
-from gateway.backends.wire import upstream_body
+from gateway.backends.wire import upstream_body, with_model
 from gateway.core.request import ChatRequest
 
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53)
@@ -91,6 +91,28 @@ def test_bytes_are_kept_where_nothing_changed() -> None:
     )
     sent = body_of(parse_chat(raw.replace(b"seed", b"x_id")), "gpt")
     assert sent == raw.replace(b"seed", b"x_id").replace(b'"model": "auto"', b'"model":"gpt"')
+
+
+@pytest.mark.parametrize(
+    "rest",
+    [
+        b'"tools":[{"parameters":{"properties":{"model":{"type":"string"}},"required":["model"]}}]',
+        b'"metadata":{"model":"of a car"},"x":[{"model":"T"}]',
+        b'"metadata":{"mod\\u0065l":"of a car"}',
+    ],
+)
+@pytest.mark.parametrize("first", [False, True])
+def test_other_models_in_a_body_are_no_reason_to_write_it_anew(rest: bytes, first: bool) -> None:
+    own, number = b'"model" : "auto"', b'"x_id": 123456789012345678901234567890, "y": 1.50'
+    members = (own, rest, number) if first else (rest, number, own)
+    raw = b'{ %b,"messages":[{"role":"user","content":"x"}]}' % b", ".join(members)
+    assert with_model(raw, "gpt") == raw.replace(own, b'"model":"gpt"')
+
+
+def test_a_body_with_very_many_models_is_written_anew() -> None:
+    rest = [{"model": str(number)} for number in range(50)]
+    raw = orjson.dumps({"x": rest, "model": "auto"})
+    assert orjson.loads(with_model(raw, "gpt")) == {"x": rest, "model": "gpt"}
 
 
 def test_the_token_limit_is_renamed_for_upstreams_that_know_one_name() -> None:

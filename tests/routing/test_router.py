@@ -1,4 +1,5 @@
 import random
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import orjson
@@ -34,7 +35,11 @@ EASY, HARD = "What is the capital of France?", "Prove that √2 + √3 is irrati
 SCORER = load_scorer()
 
 
-def router(*deployments: Deployment, fallback: Fallback = "any_tier") -> Router:
+def router(
+    *deployments: Deployment,
+    fallback: Fallback = "any_tier",
+    unsupported: Mapping[str, Callable[[ChatRequest], str | None]] | None = None,
+) -> Router:
     return Router(
         deployments=deployments or (SMALL, LARGE, SPARE),
         policies={
@@ -43,7 +48,7 @@ def router(*deployments: Deployment, fallback: Fallback = "any_tier") -> Router:
         },
         default_policy="balanced",
         scorer=SCORER,
-        capability_filter=CapabilityFilter({}, 256),
+        capability_filter=CapabilityFilter({}, 256, unsupported or {}),
         model_map={"gpt-4*": "auto", "old": "slm", "broken": "nowhere"},
         fallback=fallback,
     )
@@ -156,6 +161,35 @@ def test_what_small_cannot_do_goes_to_large(fields: dict[str, object], reason: s
     assert [out.deployment for out in decision.excluded] == [SMALL]
     with pytest.raises((CapabilityMissing, ContextTooLong)):
         router().decide(request("Hi", "slm", **fields), ANYBODY)
+
+
+def test_a_backend_without_words_for_a_part_of_a_request_is_passed_over() -> None:
+    unsupported = {"slm": lambda asked: "tools[0]" if asked.payload.get("tools") else None}
+    small = replace(SMALL, capabilities=ALL_CAPABILITIES)
+    one = router(small, LARGE, unsupported=unsupported)
+    assert one.decide(request("Hi", "auto@1"), ANYBODY).deployment is small
+    decision = one.decide(request("Hi", "auto@1", tools=TOOL), ANYBODY)
+    assert (decision.deployment, decision.reason) == (LARGE, "unsupported_field")
+    with pytest.raises(CapabilityMissing) as caught:
+        one.decide(request("Hi", "slm", tools=TOOL), ANYBODY)
+    assert caught.value.param == "tools[0]"
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_refused"),
+    [
+        ({"seed": 0}, True),
+        ({"seed": None}, False),
+        ({"modalities": ["text"]}, False),
+        ({"modalities": ["image"]}, True),
+        ({"logit_bias": {}}, False),
+        ({"logit_bias": {"1": 5}}, True),
+    ],
+)
+def test_fields_that_a_backend_refuses(fields: dict[str, object], is_refused: bool) -> None:
+    refusing = replace(SMALL, refused_fields=frozenset({"seed", "modalities", "logit_bias"}))
+    decision = router(refusing, LARGE).decide(request("Hi", "auto@1", **fields), ANYBODY)
+    assert (decision.deployment is LARGE) == is_refused
 
 
 def test_what_needs_nothing_is_left_alone() -> None:

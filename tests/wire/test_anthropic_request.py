@@ -184,7 +184,7 @@ def test_a_schema_is_kept_and_plain_json_is_left_to_the_prompt() -> None:
     body = to_messages(USER, response_format=wanted)
     assert body["output_config"] == {"format": {"type": "json_schema", "schema": schema}}
     assert chat_body(body)["response_format"]["json_schema"]["schema"] == schema
-    assert "output_config" not in to_messages(USER, response_format={"type": "json_object"})
+    assert "output_config" not in to_messages(USER, response_format={"type": "text"})
 
 
 def test_effort_becomes_adaptive_thinking_or_a_budget() -> None:
@@ -218,6 +218,9 @@ def test_an_effort_survives_as_a_budget(effort: str) -> None:
         ({"n": 2}, CapabilityMissing),
         ({"modalities": ["text", "audio"]}, CapabilityMissing),
         ({"functions": [{"name": "f"}]}, CapabilityMissing),
+        ({"response_format": {"type": "json_object"}}, CapabilityMissing),
+        ({"stop": ["END", "\n"]}, CapabilityMissing),
+        ({"messages": [{"role": "assistant", "audio": {"id": "audio_1"}}]}, CapabilityMissing),
         ({"tools": [{"type": "custom", "custom": {"name": "c"}}]}, CapabilityMissing),
         ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, CapabilityMissing),
         ({"messages": [{"role": "function", "content": "x"}]}, InvalidRequest),
