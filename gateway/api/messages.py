@@ -43,7 +43,7 @@ _TRANSLATED_BLOCKS = frozenset(
     }
 )
 #: Fields that only this API has.
-_OWN_FIELDS = ("container", "context_management", "mcp_servers", "cache_control")
+_OWN_FIELDS = ("container", "context_management", "mcp_servers")
 
 
 @with_config(PERMISSIVE)

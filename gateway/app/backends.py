@@ -39,6 +39,7 @@ def backend_of(
         "key_header": entry.api_key_header or "authorization",
         "max_tokens_field": entry.max_tokens_field,
         "stream_usage": entry.stream_usage,
+        "cache_marks": entry.cache_marks,
     }
     if entry.serves == "embeddings":
         return OpenAIEmbeddings(**upstream, max_response_bytes=MAX_EMBEDDINGS_BYTES)

@@ -26,7 +26,7 @@ from gateway.app.warming import live_policies, warm
 from gateway.backends.local.backend import LocalBackend
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.errors import LedgerUnavailable
-from gateway.core.interfaces import Backend, PromptCounter, TokenCounter
+from gateway.core.interfaces import Backend, FieldChecker, PromptCounter, TokenCounter
 from gateway.core.names import ServedName
 from gateway.core.request import Caller, ChatRequest
 from gateway.core.usage import estimate_tokens
@@ -339,7 +339,7 @@ def _unsupported(
     return {
         name: backend.unsupported_in
         for name, backend in backends.items()
-        if isinstance(backend, AnthropicBackend)
+        if isinstance(backend, FieldChecker)
     }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import aclosing
+from typing import Any
 
 import orjson
 
@@ -32,6 +33,7 @@ from gateway.core.errors import (
 )
 from gateway.core.request import Caller, ChatRequest, Wire
 from gateway.core.usage import Usage
+from gateway.wire.anthropic_marks import without_marks
 
 CHAT_PATH = "/chat/completions"
 COMPLETIONS_PATH = "/completions"
@@ -59,10 +61,15 @@ class OpenAIBackend:
         max_response_bytes: int = MAX_RESPONSE_BYTES,
         max_tokens_field: str | None = None,
         stream_usage: bool = True,
+        cache_marks: bool = False,
         key_header: str = "authorization",
         query: Mapping[str, str] | None = None,
     ) -> None:
-        """`key_header` carries the key, after `Bearer` where it is `authorization`."""
+        """`key_header` carries the key, after `Bearer` where it is `authorization`.
+
+        `cache_marks` says that the upstream takes Anthropic's `cache_control` in chats.
+        """
+        self._cache_marks = cache_marks
         self._max_tokens_field = max_tokens_field
         self._stream_usage = stream_usage
         self._upstream = Upstream(
@@ -125,11 +132,8 @@ class OpenAIBackend:
     async def _items(
         self, request: ChatRequest, deployment: Deployment, caller: Caller, held: Held | None
     ) -> AsyncGenerator[Item, None]:
-        wire, raw, payload = request.wire, request.native, request.payload
-        if raw is not None and wire == "completions" and wire in deployment.wires:
-            path, payload = COMPLETIONS_PATH, orjson.loads(raw)
-        else:
-            path, wire, raw = self.path, self.wire, request.raw
+        path, wire = self._spoken(request, deployment)
+        raw, payload, ignored = self._said(request, wire)
         body = upstream_body(
             raw,
             payload,
@@ -147,14 +151,33 @@ class OpenAIBackend:
                 chunks = self._chunks(connection)
                 async for chunk in chunks if held is None else held.chunks(chunks):
                     chunk.wire = wire
+                    chunk.ignored, ignored = ignored, ()
                     yield chunk
                 return
             content = connection.taken()
         finally:
             connection.release()
         answer = self._answer(content)
-        answer.wire = wire
+        answer.wire, answer.ignored = wire, ignored
         yield answer if held is None else held.answer(answer)
+
+    def _spoken(self, request: ChatRequest, deployment: Deployment) -> tuple[str, Wire]:
+        """Where the request goes, and the wire format that is spoken there."""
+        if request.wire == "completions" and request.wire in deployment.wires:
+            return COMPLETIONS_PATH, request.wire
+        return self.path, self.wire
+
+    def _said(
+        self, request: ChatRequest, wire: Wire
+    ) -> tuple[bytes, Mapping[str, Any], tuple[str, ...]]:
+        """The body in that format, as bytes and parsed, and what had to be left out of it."""
+        if wire == "completions" and request.native is not None:
+            return request.native, orjson.loads(request.native), ()
+        if request.wire == "messages" and not self._cache_marks:
+            payload, ignored = without_marks(request.payload)
+            if ignored:
+                return orjson.dumps(payload), payload, ignored
+        return request.raw, request.payload, ()
 
     async def _expect_stream(self, connection: Connection) -> None:
         if connection.headers.get("content-type", "").startswith("text/event-stream"):

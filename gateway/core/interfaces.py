@@ -43,6 +43,14 @@ class Backend(Protocol):
 
 
 @runtime_checkable
+class FieldChecker(Protocol):
+    """A backend that can't honour everything that a chat may ask for."""
+
+    def unsupported_in(self, request: ChatRequest) -> str | None:
+        """The place in a request that it can't honour, such as `tools[0]`; None without any."""
+
+
+@runtime_checkable
 class PromptCounter(Protocol):
     """A backend that can count a prompt's tokens without answering it."""
 

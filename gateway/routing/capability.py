@@ -66,7 +66,9 @@ def _needs(
         content = message.get("content")
         if isinstance(content, list):
             yield from _part_needs(content)
-        if message.get("tool_calls") or message.get("role") in {"tool", "function"}:
+        if message.get("tool_calls") or message.get("function_call"):
+            yield Capability.TOOLS
+        if message.get("role") in {"tool", "function"}:
             yield Capability.TOOLS
 
 

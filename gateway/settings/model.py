@@ -107,6 +107,7 @@ class DeploymentSettings(_Section):
     extra_headers: dict[str, str] = Field(default_factory=dict)
     query_parameters: dict[str, str] = Field(default_factory=dict)
     text_completions: bool = False
+    cache_marks: bool = False
     thinking: Literal["adaptive", "budget"] = "adaptive"
     default_max_tokens: int = Field(4096, ge=1)
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None

@@ -13,6 +13,7 @@ from gateway.backends.local.client import RESTART_RETRY_AFTER_S, EngineClient
 from gateway.backends.local.completion import Completion
 from gateway.backends.local.conversation import turns_of
 from gateway.backends.local.folder import folder_of, served_name
+from gateway.backends.local.honoured import ignored_in, unsupported_in
 from gateway.backends.local.params import asked_of
 from gateway.backends.local.process import EngineProcess
 from gateway.backends.local.submission import usage_of
@@ -112,6 +113,10 @@ class LocalBackend:
             )
         return f"the model {self._model} is loading"
 
+    def unsupported_in(self, request: ChatRequest) -> str | None:
+        """The place in a request that the engine can't honour; None without any."""
+        return unsupported_in(request.payload, request.messages)
+
     async def count_tokens(
         self, request: ChatRequest, deployment: Deployment, caller: Caller
     ) -> int:
@@ -148,7 +153,9 @@ class LocalBackend:
         )
         async with aclosing(events):
             items = _streamed if request.stream else _whole
+            ignored = ignored_in(request.payload, request.messages)
             async for item in items(completion, events):
+                item.ignored, ignored = ignored, ()
                 yield item
 
 

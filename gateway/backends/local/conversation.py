@@ -12,10 +12,12 @@ def turns_of(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     Text parts are joined by a newline. Parts of other kinds never come here: the router keeps
     requests with images, audio or files away from models that take text.
     """
-    return [
-        {"role": _role_of(message), "content": text_of(message.get("content"))}
-        for message in messages
-    ]
+    return [{"role": _role_of(message), "content": text_of(_said(message))} for message in messages]
+
+
+def _said(message: Mapping[str, Any]) -> object:
+    content = message.get("content")
+    return message.get("refusal") if content is None else content
 
 
 def _role_of(message: Mapping[str, Any]) -> str:
@@ -24,10 +26,14 @@ def _role_of(message: Mapping[str, Any]) -> str:
 
 
 def text_of(content: object) -> str:
-    """The text of a message's content: a string, text parts, or nothing."""
+    """The text of a message's content: a string, parts of text or of a refusal, or nothing."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):
         return ""
-    texts = (part if isinstance(part, str) else part.get("text") for part in content)
+    texts = (part if isinstance(part, str) else _text_in(part) for part in content)
     return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def _text_in(part: Mapping[str, Any]) -> object:
+    return part.get("refusal") if part.get("type") == "refusal" else part.get("text")
