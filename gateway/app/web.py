@@ -29,6 +29,7 @@ from gateway.api.keys import KeyRing
 from gateway.api.metrics import metrics_routes
 from gateway.api.models import models_routes
 from gateway.api.openapi import openapi_document
+from gateway.api.passthrough import passthrough_routes
 from gateway.api.route import route_routes
 from gateway.app.logs import Logs
 from gateway.app.reload import LiveGateway
@@ -69,6 +70,7 @@ def create_app(live: LiveGateway, telemetry: Telemetry) -> ASGIApp:
     body_limit = int(gateway.settings.server.max_body_mb * 1024 * 1024)
     chat = Endpoint(live, ChatFormat(), body_limit)
     app.router.routes.insert(0, Route(CHAT_COMPLETIONS, chat, methods=["POST"]))
+    app.router.routes[1:1] = passthrough_routes(live, body_limit)
     app.include_router(models_routes(live))
     app.include_router(route_routes(live, live.estimate_costs, body_limit))
     app.include_router(feedback_routes(gateway.feedback, body_limit))

@@ -8,6 +8,7 @@ from contextlib import aclosing
 
 import orjson
 
+from gateway.backends.forwarding import PER_REQUEST_HEADERS, Forwarder
 from gateway.backends.held import Held
 from gateway.backends.http1 import Connection, HttpFailure, Timeouts
 from gateway.backends.sse import (
@@ -18,7 +19,7 @@ from gateway.backends.sse import (
     frame,
     is_finished,
 )
-from gateway.backends.upstream import MAX_RESPONSE_BYTES, Upstream, failed
+from gateway.backends.upstream import MAX_RESPONSE_BYTES, Upstream, failed, interrupted
 from gateway.backends.upstream_errors import refusal
 from gateway.backends.wire import upstream_body
 from gateway.core.answer import Answer, Chunk, Item
@@ -30,6 +31,7 @@ from gateway.core.errors import (
     UpstreamError,
     UpstreamUnavailable,
 )
+from gateway.core.forwarding import ForwardedRequest
 from gateway.core.request import Caller, ChatRequest
 from gateway.core.usage import Usage
 
@@ -60,31 +62,51 @@ class OpenAIBackend:
         """`key_header` carries the key, after `Bearer` where it is `authorization`."""
         self._max_tokens_field = max_tokens_field
         self._stream_usage = stream_usage
+        own_headers = {**_key_header(api_key, key_header), **(extra_headers or {})}
         self._upstream = Upstream(
             base_url=base_url,
             secret=api_key,
             headers={
                 "content-type": "application/json",
                 "accept": "application/json, text/event-stream",
-                **_key_header(api_key, key_header),
-                **(extra_headers or {}),
+                **own_headers,
             },
             timeouts=timeouts,
             query=query,
             max_response_bytes=max_response_bytes,
         )
+        self._forwarder = Forwarder(
+            base_url=base_url,
+            secret=api_key,
+            headers={
+                name: value
+                for name, value in own_headers.items()
+                if name.lower() not in PER_REQUEST_HEADERS
+            },
+            timeouts=timeouts,
+            query=query or {},
+            max_held_bytes=max_response_bytes,
+        )
 
     async def start(self) -> None:
         """Make the connection pool; nothing is opened before the first call."""
         await self._upstream.start()
+        await self._forwarder.start()
 
     async def stop(self) -> None:
         """Close the connections."""
         await self._upstream.stop()
+        await self._forwarder.stop()
 
     def not_ready(self) -> str | None:
         """Always ready once started: whether the upstream is up shows in its answers."""
         return self._upstream.not_ready()
+
+    def forward(
+        self, request: ForwardedRequest, deployment: Deployment, caller: Caller
+    ) -> AsyncGenerator[Item, None]:
+        """One upstream call that nothing is translated of: the `Piece`s of its answer."""
+        return self._forwarder.answer(request, deployment, caller)
 
     def call(
         self,
@@ -188,11 +210,11 @@ class OpenAIBackend:
             raise StreamInterrupted("The upstream sent an endless event.") from None
         except HttpFailure as failure:
             error = failed(failure)
-            raise (_interrupted(error) if reader.begun else error) from failure
+            raise (interrupted(error) if reader.begun else error) from failure
         except BackendError as error:
             if not reader.begun or isinstance(error, StreamInterrupted):
                 raise
-            raise _interrupted(error) from error
+            raise interrupted(error) from error
         if not (reader.done or reader.finished):
             kind = StreamInterrupted if reader.begun else UpstreamUnavailable
             raise kind("The upstream closed the stream before its end.")
@@ -261,12 +283,6 @@ class _StreamReader:
             return Chunk(framed, model_served=self._model)
         events = 1 if payload.get("choices") else 0
         return Chunk(framed, events, Usage.from_wire(usage), payload, self._model)
-
-
-def _interrupted(error: BackendError) -> StreamInterrupted:
-    interrupted = StreamInterrupted(error.message, code=error.code, param=error.param)
-    interrupted.timed_out = error.timed_out
-    return interrupted
 
 
 def _key_header(api_key: str | None, name: str) -> dict[str, str]:

@@ -17,7 +17,14 @@ from gateway.backends.http1 import (
 )
 from gateway.backends.pool import Pool
 from gateway.backends.upstream_errors import refusal
-from gateway.core.errors import BackendError, UpstreamError, UpstreamTimeout, UpstreamUnavailable
+from gateway.core.errors import (
+    BackendError,
+    StreamInterrupted,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnavailable,
+    UpstreamUnreachable,
+)
 from gateway.core.request import Caller
 
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
@@ -135,5 +142,13 @@ def failed(failure: HttpFailure) -> BackendError:
     if isinstance(failure, TimedOut):
         return UpstreamTimeout("The upstream didn't answer in time.")
     if isinstance(failure, NotConnected | Disconnected):
-        return UpstreamUnavailable("The upstream can't be reached, or it closed the connection.")
+        kind = UpstreamUnreachable if isinstance(failure, NotConnected) else UpstreamUnavailable
+        return kind("The upstream can't be reached, or it closed the connection.")
     return UpstreamUnavailable(f"The upstream's answer can't be used: {failure}.")
+
+
+def interrupted(error: BackendError) -> StreamInterrupted:
+    """The same failure, once an answer had begun."""
+    interrupted = StreamInterrupted(error.message, code=error.code, param=error.param)
+    interrupted.timed_out = error.timed_out
+    return interrupted

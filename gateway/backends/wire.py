@@ -47,6 +47,12 @@ def upstream_body(
     return orjson.dumps({**changed, "model": model, **added})
 
 
+def with_model(raw: bytes, payload: Mapping[str, Any], model: str) -> bytes:
+    """A JSON body with `model` replaced, the rest byte for byte where the bytes allow it."""
+    spliced = _splice_model(raw, model)
+    return orjson.dumps({**payload, "model": model}) if spliced is None else spliced
+
+
 def _splice_model(raw: bytes, model: str) -> bytes | None:
     """The bytes with the model's name exchanged; None unless that is surely right.
 

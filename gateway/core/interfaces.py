@@ -9,6 +9,7 @@ from gateway.core.answer import Item
 from gateway.core.cascade import Cascade
 from gateway.core.deployment import Deployment
 from gateway.core.entry import LedgerEntry
+from gateway.core.forwarding import ForwardedRequest
 from gateway.core.request import Caller, ChatRequest
 
 
@@ -39,6 +40,16 @@ class Backend(Protocol):
 
     def not_ready(self) -> str | None:
         """Why the backend can't answer yet, in one clause; None when it can."""
+
+
+@runtime_checkable
+class Forwarding(Protocol):
+    """A backend whose upstream can also be sent what isn't a chat."""
+
+    def forward(
+        self, request: ForwardedRequest, deployment: Deployment, caller: Caller
+    ) -> AsyncGenerator[Item, None]:
+        """The `Piece`s of the upstream's answer. Raises only `BackendError`s."""
 
 
 class TokenCounter(Protocol):

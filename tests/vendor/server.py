@@ -8,12 +8,13 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
 
 from tests.vendor.behaviour import Behaviour
+from tests.vendor.other import Handler, OtherEndpoints
 
 STALL_S = 30.0
 
@@ -28,6 +29,7 @@ class ReceivedRequest:
     raw: bytes
     received_s: float
     closed_early_after_s: float | None = None
+    query: dict[str, str] = field(default_factory=dict)
 
     @property
     def body(self) -> dict[str, Any]:
@@ -49,6 +51,7 @@ class Vendor:
     def application(self) -> web.Application:
         application = web.Application(client_max_size=64 * 1024 * 1024)
         application.router.add_post("/v1/chat/completions", self._chat)
+        OtherEndpoints().add_to(application.router, self._scripted)
         application.router.add_route("*", "/{anything:.*}", self._anything)
         return application
 
@@ -68,9 +71,26 @@ class Vendor:
             received.closed_early_after_s = time.monotonic() - received.received_s
             raise
 
+    def _scripted(self, handler: Handler) -> Handler:
+        """The handler, save that what the script or the default says goes before."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            received = self._record(request, await request.read())
+            behaviour = self.script.popleft() if self.script else self.default
+            if behaviour.drop or behaviour.status != 200 or behaviour.body is not None:
+                return await self._answer(request, {}, behaviour)
+            try:
+                return await handler(request)
+            except (asyncio.CancelledError, ConnectionError):
+                received.closed_early_after_s = time.monotonic() - received.received_s
+                raise
+
+        return answer
+
     def _record(self, request: web.Request, raw: bytes) -> ReceivedRequest:
         headers = {name.lower(): value for name, value in request.headers.items()}
         received = ReceivedRequest(request.method, request.path, headers, raw, time.monotonic())
+        received.query = dict(request.query)
         if self.recording:
             self.received.append(received)
         return received
