@@ -12,30 +12,26 @@ class ClientLeft(Exception):
     """The client closed the connection before the answer was complete."""
 
 
-async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
-    """The whole body of a JSON request.
+async def read_body(
+    scope: Scope, receive: Receive, limit_bytes: int, *, json_only: bool = True
+) -> bytes:
+    """The whole body of a request, JSON if `json_only`.
 
     Raises UnsupportedMediaType, RequestTooLarge (before reading on, once that is known), and
     ClientLeft.
     """
-    content_type = b""
+    content_type, declared, encoding = b"", b"", b"identity"
     for name, value in scope["headers"]:
         if name == b"content-type":
             content_type = value
-    media_type = content_type.partition(b";")[0].strip().lower()
-    if media_type != b"application/json" and not media_type.endswith(b"+json"):
-        raise UnsupportedMediaType("The body must be JSON: send 'content-type: application/json'.")
-    return await read_bytes(scope, receive, limit_bytes)
-
-
-async def read_bytes(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
-    """The whole body, whatever it is. Raises as `read_body` does."""
-    declared, encoding = b"", b"identity"
-    for name, value in scope["headers"]:
-        if name == b"content-length":
+        elif name == b"content-length":
             declared = value
         elif name == b"content-encoding":
             encoding = value.strip().lower()
+    media_type = content_type.partition(b";")[0].strip().lower()
+    is_json = media_type == b"application/json" or media_type.endswith(b"+json")
+    if json_only and not is_json:
+        raise UnsupportedMediaType("The body must be JSON: send 'content-type: application/json'.")
     if encoding != b"identity":
         raise UnsupportedMediaType("Compressed bodies aren't read: send no 'content-encoding'.")
     if declared.isdigit() and int(declared) > limit_bytes:

@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from gateway.api.feedback import FEEDBACK_FIELDS
 from gateway.api.parse import CHAT_FIELDS
+from gateway.api.passthrough_document import passed_on
 from gateway.core.request import CHAT_COMPLETIONS
 
 Schema = dict[str, Any]
@@ -126,7 +127,7 @@ def _routed(summary: str, answers: Schema) -> Schema:
 
 
 _COMPLETION = _answer("The answer; a stream of events with `stream`.", _ref("Completion"))
-_COMPLETION["content"]["text/event-stream"] = {"schema": _STRING}
+_COMPLETION["content"]["text/event-stream"] = {"schema": {}}  # a schema would be each event's
 _COSTS = _answer("Rows, or sums with `by`.", _ref("Costs"))
 _COSTS["content"]["text/csv"] = {"schema": _STRING}
 
@@ -166,7 +167,7 @@ def openapi_document(app: FastAPI) -> Schema:
     document = get_openapi(title=app.title, version=app.version, routes=app.routes)
     paths = document.setdefault("paths", {})
     error = {"default": _answer("What was wrong.", _ref("Error"))}
-    for (path, method), said in _OPERATIONS.items():
+    for (path, method), said in {**_OPERATIONS, **passed_on()}.items():
         operation = paths.setdefault(path, {}).setdefault(method, {})
         operation.update(said)
     for operations in paths.values():

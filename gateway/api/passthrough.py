@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from gateway.api.body import ClientLeft, read_bytes
+from gateway.api.body import ClientLeft, read_body
 from gateway.api.chat import ChatEvents
 from gateway.api.endpoint import Live
 from gateway.api.errors import Headers, UnsupportedMediaType
@@ -20,7 +20,7 @@ from gateway.api.exchange import Exchange, exchange_of, header
 from gateway.api.multipart import field_spans
 from gateway.api.parse import LONGEST_NAME, caller_of, parse_object
 from gateway.api.presence import Presence
-from gateway.api.respond import route_headers, whole_usd
+from gateway.api.respond import UNBUFFERED, route_headers, whole_usd
 from gateway.core.entry import LedgerEntry
 from gateway.core.errors import GatewayError, InvalidRequest, reason_of
 from gateway.core.forwarding import ForwardedRequest, Piece
@@ -29,44 +29,55 @@ from gateway.pipeline import Reply
 
 JSON = "application/json"
 FORM = "multipart/form-data"
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}")
-_LONGEST_HEADER = 256
+EVENTS = "text/event-stream"
+ANY = "*/*"
+#: An id can't be anything that means more in a path than itself.
+ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"
+_ID = re.compile(ID_PATTERN)
+_LONGEST_HEADER = 1024
 _MOST_PARAMETERS = 32
 
 
 @dataclass(slots=True, frozen=True)
 class Operation:
-    """One method of one endpoint: the media types that its body may have, none where it has none.
+    """One method of one path: media types of its body, none where it has none, and of answers."""
 
-    `is_metered`: usage in its answer is the request's own. `is_stored`: it is about what lies
-    upstream, so no model in its body says where it goes.
-    """
-
-    path: str
     method: str
+    path: str
+    summary: str
     media: tuple[str, ...] = ()
-    summary: str = ""
-    is_metered: bool = False
-    is_stored: bool = False
+    answers: tuple[str, ...] = (JSON,)
 
+    @property
+    def is_stored(self) -> bool:
+        """Whether it is about what lies upstream: no model in it says where it goes.
+
+        Usage in an answer of the others is the request's own.
+        """
+        return self.path.startswith(("/v1/files", "/v1/batches"))
+
+
+_WRITTEN = (JSON, EVENTS, "text/plain", "text/vtt", "application/x-subrip")
 
 OPERATIONS = (
-    Operation("/v1/moderations", "POST", (JSON,), "Classify texts and images.", is_metered=True),
-    Operation("/v1/audio/speech", "POST", (JSON,), "Speak a text.", is_metered=True),
-    Operation("/v1/audio/transcriptions", "POST", (FORM,), "Write down speech.", is_metered=True),
-    Operation("/v1/audio/translations", "POST", (FORM,), "Translate speech.", is_metered=True),
-    Operation("/v1/images/generations", "POST", (JSON,), "Draw an image.", is_metered=True),
-    Operation("/v1/images/edits", "POST", (FORM, JSON), "Edit images.", is_metered=True),
-    Operation("/v1/images/variations", "POST", (FORM,), "Vary an image.", is_metered=True),
-    Operation("/v1/files", "GET", (), "List files.", is_stored=True),
-    Operation("/v1/files", "POST", (FORM,), "Upload a file.", is_stored=True),
-    Operation("/v1/files/{file_id}", "GET", (), "Describe a file.", is_stored=True),
-    Operation("/v1/files/{file_id}", "DELETE", (), "Delete a file.", is_stored=True),
-    Operation("/v1/files/{file_id}/content", "GET", (), "Read a file.", is_stored=True),
-    Operation("/v1/batches", "GET", (), "List batches.", is_stored=True),
-    Operation("/v1/batches", "POST", (JSON,), "Begin a batch.", is_stored=True),
-    Operation("/v1/batches/{batch_id}", "GET", (), "Describe a batch.", is_stored=True),
-    Operation("/v1/batches/{batch_id}/cancel", "POST", (), "Cancel a batch.", is_stored=True),
+    Operation("POST", "/v1/moderations", "Classify texts and images.", (JSON,), (JSON,)),
+    Operation("POST", "/v1/audio/speech", "Speak a text.", (JSON,), ("audio/*", EVENTS, ANY)),
+    Operation("POST", "/v1/audio/transcriptions", "Write down what is said.", (FORM,), _WRITTEN),
+    Operation(
+        "POST", "/v1/audio/translations", "Write down in English what is said.", (FORM,), _WRITTEN
+    ),
+    Operation("POST", "/v1/images/generations", "Make images.", (JSON,), (JSON, EVENTS)),
+    Operation("POST", "/v1/images/edits", "Change images.", (FORM, JSON), (JSON, EVENTS)),
+    Operation("POST", "/v1/images/variations", "Vary an image.", (FORM,), (JSON,)),
+    Operation("GET", "/v1/files", "The files that lie upstream."),
+    Operation("POST", "/v1/files", "Upload a file.", (FORM,)),
+    Operation("GET", "/v1/files/{file_id}", "A file's description."),
+    Operation("DELETE", "/v1/files/{file_id}", "Delete a file."),
+    Operation("GET", "/v1/files/{file_id}/content", "A file's content.", (), (ANY,)),
+    Operation("GET", "/v1/batches", "The batches that run upstream, outside the gateway."),
+    Operation("POST", "/v1/batches", "Begin a batch; its requests aren't routed.", (JSON,)),
+    Operation("GET", "/v1/batches/{batch_id}", "A batch's state."),
+    Operation("POST", "/v1/batches/{batch_id}/cancel", "Cancel a batch."),
 )
 
 
@@ -106,7 +117,7 @@ class PassthroughEndpoint:
         try:
             body = b""
             if operation.media:
-                body = await read_bytes(scope, receive, self._body_limit_bytes)
+                body = await read_body(scope, receive, self._body_limit_bytes, json_only=False)
             request = forwarded(operation, scope, body)
             caller = caller_of(scope, exchange)
             await self._presence.while_connected(
@@ -158,7 +169,7 @@ def forwarded(operation: Operation, scope: Scope, body: bytes) -> ForwardedReque
         payload=payload,
         model_span=spans.get("model"),
         stream=fields.get("stream") in (True, "true") or fields.get("stream_format") == "sse",
-        is_metered=operation.is_metered,
+        is_metered=not operation.is_stored,
         characters=len(text) if isinstance(text, str) else 0,
     )
 
@@ -184,7 +195,7 @@ def _model(name: object) -> str:
 
 
 def _path(operation: Operation, scope: Scope) -> str:
-    """The path below the API's base; an id can't be anything that means more than itself."""
+    """The path below the API's base."""
     path = operation.path.removeprefix("/v1")
     for name, value in scope.get("path_params", {}).items():
         if not _ID.fullmatch(value):
@@ -226,7 +237,7 @@ async def _send_whole(send: Send, answer: Piece, entry: LedgerEntry) -> None:
 
 async def _send_pieces(send: Send, first: Piece, reply: Reply) -> None:
     """An answer as it comes; one that breaks is left unended, so that the client sees that."""
-    headers: Headers = [*first.headers, *route_headers(reply.entry)]
+    headers: Headers = [*first.headers, *route_headers(reply.entry), UNBUFFERED]
     await send({"type": "http.response.start", "status": first.status, "headers": headers})
     end = b""
     before = b"\n\n"
@@ -256,6 +267,5 @@ async def _send_pieces(send: Send, first: Piece, reply: Reply) -> None:
 
 def _is_stream(headers: Sequence[tuple[bytes, bytes]]) -> bool:
     return any(
-        name == b"content-type" and value.startswith(b"text/event-stream")
-        for name, value in headers
+        name == b"content-type" and value.startswith(EVENTS.encode()) for name, value in headers
     )

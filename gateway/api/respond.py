@@ -18,10 +18,11 @@ from gateway.core.usage import Usage
 from gateway.pipeline import Reply
 
 _JSON_TYPE = (b"content-type", b"application/json")
+UNBUFFERED = (b"x-accel-buffering", b"no")
 _STREAM_HEADERS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
+    UNBUFFERED,
 ]
 _USAGE_OBJECT = re.compile(rb'"usage"\s*:\s*\{\s*')
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import AsyncGenerator, Mapping
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
@@ -136,14 +137,14 @@ class Forwarder:
 
 def usage_of(reported: Mapping[str, Any]) -> Usage | None:
     """Usage as the endpoints for images and audio report it; None where nothing is counted."""
-    if "prompt_tokens" in reported:
-        usage = Usage.from_wire(reported)
-    else:
+    usage = Usage.from_wire(reported)
+    if "prompt_tokens" not in reported:
         heard = _mapping(reported.get("input_token_details"))
         seen = _mapping(reported.get("input_tokens_details"))
         drawn = _mapping(reported.get("output_tokens_details"))
         written = _count(reported.get("output_tokens"))
-        usage = Usage(
+        usage = replace(
+            usage,
             prompt_tokens=_count(reported.get("input_tokens")),
             completion_tokens=written,
             cached_tokens=_count(seen.get("cached_tokens")),
@@ -153,7 +154,8 @@ def usage_of(reported: Mapping[str, Any]) -> Usage | None:
             image_output_tokens=_count(drawn.get("image_tokens", written if seen else 0)),
             audio_s=_seconds(reported.get("seconds")),
         )
-    return usage if usage.prompt_tokens or usage.completion_tokens or usage.audio_s else None
+    is_counted = usage.prompt_tokens or usage.completion_tokens or usage.audio_s
+    return usage if is_counted or usage.reported_cost_usd is not None else None
 
 
 def _usage_at_end(tail: bytes) -> Usage | None:

@@ -81,6 +81,8 @@ class Vendor:
                 return await self._answer(request, {}, behaviour)
             try:
                 return await handler(request)
+            except (KeyError, ValueError, TypeError):
+                return web.Response(status=400, body=_error(400), content_type="application/json")
             except (asyncio.CancelledError, ConnectionError):
                 received.closed_early_after_s = time.monotonic() - received.received_s
                 raise
