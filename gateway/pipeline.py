@@ -315,7 +315,9 @@ class Pipeline:
         except asyncio.CancelledError as cancelled:
             reason = reason_of(cancelled)
             if isinstance(reason, DeadlinePassed) and attempt.number == 1:
-                verdict = partial(breaker.failed, era, UpstreamTimeout(reason.message))
+                late = UpstreamTimeout(reason.message)
+                if _is_telling(work.request, late):
+                    verdict = partial(breaker.failed, era, late)
             meter.cut(reason)
             raise
         finally:
