@@ -10,6 +10,7 @@ Every attempt that reaches a backend leaves one ledger entry, whatever its end.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
@@ -21,9 +22,11 @@ from typing import Protocol
 
 import orjson
 
-from gateway.accounting.meter import Meter, PriceCall
+from gateway.accounting.forwarding import ForwardingMeter
+from gateway.accounting.meter import AttemptMeter, Meter, PriceCall
 from gateway.core.answer import Item
 from gateway.core.decision import RouteDecision
+from gateway.core.deployment import Deployment
 from gateway.core.entry import LedgerEntry
 from gateway.core.errors import (
     BackendError,
@@ -31,12 +34,16 @@ from gateway.core.errors import (
     GatewayError,
     LowConfidence,
     NotCalled,
+    StreamInterrupted,
     UpstreamTimeout,
+    UpstreamUnavailable,
     reason_of,
 )
-from gateway.core.interfaces import AttemptTracer, Backend, Sink
+from gateway.core.forwarding import ForwardedRequest
+from gateway.core.interfaces import AttemptTracer, Backend, Forwarding, Sink
+from gateway.core.price import Price
 from gateway.core.request import Caller, ChatRequest
-from gateway.resilience.attempts import Attempt, AttemptPlan
+from gateway.resilience.attempts import Attempt, AttemptPlan, CautiousPlan
 from gateway.resilience.health import DeploymentHealth
 from gateway.resilience.hedging import Hedging
 from gateway.resilience.race import Race
@@ -50,6 +57,24 @@ class Decider(Protocol):
 
     def decide(self, request: ChatRequest, caller: Caller) -> RouteDecision:
         """Choose a deployment, without I/O."""
+
+
+class ForwardingDecider(Protocol):
+    """What chooses the upstream of a request that is passed on."""
+
+    def decide(self, request: ForwardedRequest) -> RouteDecision:
+        """Choose a deployment, without I/O."""
+
+
+ModelPrice = Callable[[str, Deployment], Awaitable[Price | None]]
+
+
+@dataclass(slots=True)
+class Passing:
+    """Where requests go that are passed on, and what the models that they name cost."""
+
+    router: ForwardingDecider
+    model_price: ModelPrice
 
 
 @dataclass(slots=True)
@@ -69,11 +94,12 @@ class Reply:
 class _Work:
     """One request on its way: what was decided, and what its attempts have cost so far."""
 
-    request: ChatRequest
+    request: ChatRequest | ForwardedRequest
     caller: Caller
     decision: RouteDecision
     plan: AttemptPlan
     overhead_ms: float
+    model_price: Price | None = None
     earlier_usd: Decimal = Decimal(0)
     answering: LedgerEntry | None = None
 
@@ -127,6 +153,8 @@ class Pipeline:
         self._keep_messages = keep_messages
         #: Told when an attempt begins; the entry says how it ended.
         self.tracer: AttemptTracer | None = None
+        #: For requests that are passed on; None where no endpoint does.
+        self.passing: Passing | None = None
         #: Requests that have begun and not ended: what they may call has to stay open.
         self.in_flight = 0
 
@@ -147,8 +175,30 @@ class Pipeline:
             if reply is None:
                 self.in_flight -= 1
 
+    async def forward(self, request: ForwardedRequest, caller: Caller) -> Reply:
+        """Pass a request on as it came; what can't be repeated has no deadline but its upstream's.
+
+        Raises a GatewayError when no answer could begin.
+        """
+        assert self.passing is not None  # noqa: S101 (an endpoint for it was made)
+        self.in_flight += 1
+        reply: Reply | None = None
+        try:
+            decision = self.passing.router.decide(request)
+            price = await self.passing.model_price(request.model, decision.deployment)
+            overhead_ms = (time.perf_counter() - request.received_s) * 1e3
+            plan = AttemptPlan(decision, self._retries, request.received_s + self._deadline_s)
+            if not request.is_repeatable:
+                plan = CautiousPlan(decision, self._retries, math.inf)
+            reply = await self._answered(_Work(request, caller, decision, plan, overhead_ms, price))
+            return reply
+        finally:
+            if reply is None:
+                self.in_flight -= 1
+
     async def _answered(self, work: _Work) -> Reply:
         """Attempt after attempt, as the plan says."""
+        hedging = self._hedging if isinstance(work.request, ChatRequest) else None
         attempt: Attempt | None = work.plan.first()
         failure: BackendError | None = None
         while attempt is not None:
@@ -156,10 +206,10 @@ class Pipeline:
                 await asyncio.sleep(attempt.wait_s)
             call = self._begin(work, attempt)
             try:
-                if self._hedging is None or attempt.cascade is not None:
+                if hedging is None or attempt.cascade is not None:
                     first = await self._first_item(call, work.plan)
                 else:
-                    call, first = await self._hedged(work, call, self._hedging)
+                    call, first = await self._hedged(work, call, hedging)
             except BackendError as error:
                 # What a deployment that was called has said tells more than that others rest.
                 failure = error if failure is None or not isinstance(error, NotCalled) else failure
@@ -175,8 +225,9 @@ class Pipeline:
 
     def _begin(self, work: _Work, attempt: Attempt) -> _Call:
         entry = _new_entry(work, attempt)
-        if self._keep_messages and attempt.number == 1 and work.decision.score is not None:
-            entry.messages = _messages_text(work.request)
+        request = work.request
+        if self._keep_messages and attempt.number == 1 and isinstance(request, ChatRequest):
+            entry.messages = _messages_text(request) if work.decision.score is not None else None
         return _Call(attempt, entry, self._items(work, attempt, entry))
 
     async def _first_item(self, call: _Call, plan: AttemptPlan) -> Item:
@@ -223,7 +274,15 @@ class Pipeline:
         if self.tracer is not None:
             caller = self.tracer.begin(entry, deployment, caller)
         backend = self._backends[deployment.name]
+        if isinstance(work.request, ForwardedRequest):
+            assert isinstance(backend, Forwarding)  # noqa: S101 (its router knows which can)
+            return backend.forward(work.request, deployment, caller)
         return backend.call(work.request, deployment, caller, cascade=attempt.cascade)
+
+    def _meter(self, work: _Work, deployment: Deployment, entry: LedgerEntry) -> AttemptMeter:
+        if isinstance(work.request, ForwardedRequest):
+            return ForwardingMeter(work.request, work.model_price, entry, self._price_call)
+        return Meter(work.request, deployment, entry, self._price_call)
 
     async def _items(
         self, work: _Work, attempt: Attempt, entry: LedgerEntry
@@ -233,7 +292,7 @@ class Pipeline:
         health = self._health[deployment.name]
         era = await health.enter()
         breaker = health.breaker
-        meter = Meter(work.request, deployment, entry, self._price_call)
+        meter = self._meter(work, deployment, entry)
         answering = self._called(work, attempt, entry)
         verdict: Callable[[], None] = partial(breaker.gave_up, era)
         try:
@@ -249,14 +308,16 @@ class Pipeline:
             meter.give_up(error)
             raise
         except GatewayError as error:
-            if isinstance(error, BackendError):
+            if isinstance(error, BackendError) and _is_telling(work.request, error):
                 verdict = partial(breaker.failed, era, error)
             meter.fail(error)
             raise
         except asyncio.CancelledError as cancelled:
             reason = reason_of(cancelled)
             if isinstance(reason, DeadlinePassed) and attempt.number == 1:
-                verdict = partial(breaker.failed, era, UpstreamTimeout(reason.message))
+                late = UpstreamTimeout(reason.message)
+                if _is_telling(work.request, late):
+                    verdict = partial(breaker.failed, era, late)
             meter.cut(reason)
             raise
         finally:
@@ -265,12 +326,22 @@ class Pipeline:
             health.leave()
             meter.settle()
             self._sink.put(entry)
-            if entry.ttft_ms is not None:
+            if entry.ttft_ms is not None and isinstance(work.request, ChatRequest):
                 health.first_item_after(entry.ttft_ms / 1e3)
             if work.answering is entry:
                 self.in_flight -= 1
         if self._wait_written is not None:
             await self._wait_written()
+
+
+def _is_telling(request: ChatRequest | ForwardedRequest, error: BackendError) -> bool:
+    """Whether a failure says something of the deployment as a model to chat with.
+
+    That an upstream has no such file, or no images, doesn't; that it can't be reached does.
+    """
+    if isinstance(request, ChatRequest):
+        return True
+    return isinstance(error, UpstreamUnavailable | StreamInterrupted)
 
 
 def _new_entry(work: _Work, attempt: Attempt) -> LedgerEntry:

@@ -17,28 +17,29 @@ def catalogue_price(model: str, provider: str | None, at: date | None = None) ->
 
     Without a provider the model's name decides whose price it is, so pass None only when the
     model is known to run at its maker. Rates are flat: of a price in tiers of prompt length the
-    base tier is taken, of one that varies by hour the one at `at`; charges for searches, for
-    requests or by the hour are left out.
+    base tier is taken, of one that varies by hour the one at `at`; charges for searches and
+    requests are left out.
     """
     found = _find(model, provider)
     if found is None:
         return None
     owner, info = found
     rates = info.get_prices(_instant(at))
-    read, written = _rate(rates, "input_mtok"), _rate(rates, "output_mtok")
-    if read is None and written is None:
-        return None
-    return Price(
+    price = Price(
         price_id=f"genai-prices:{owner.id}/{info.id}",
-        usd_per_million_input=read,
-        usd_per_million_output=written,
+        usd_per_million_input=_rate(rates, "input_mtok"),
+        usd_per_million_output=_rate(rates, "output_mtok"),
         usd_per_million_cached_input=_rate(rates, "cache_read_mtok"),
         usd_per_million_cache_write=_rate(rates, "cache_write_mtok"),
         usd_per_million_cache_write_1h=_rate(rates, "cache_write_1h_mtok"),
         usd_per_million_audio_input=_rate(rates, "input_audio_mtok"),
         usd_per_million_image_input=_rate(rates, "input_image_mtok"),
         usd_per_million_audio_output=_rate(rates, "output_audio_mtok"),
+        usd_per_million_image_output=_rate(rates, "output_image_mtok"),
+        usd_per_million_characters=_rate(rates, "input_mchars"),
+        usd_per_audio_hour=_rate(rates, "input_audio_hours") or _rate(rates, "audio_hours"),
     )
+    return None if price == Price(price.price_id) else price
 
 
 def context_window(model: str, provider: str | None) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 
 from gateway.core.answer import Answer, Item
@@ -22,40 +23,23 @@ from gateway.core.usage import Usage, estimate_tokens
 PriceCall = Callable[[Usage, Price | None], Cost]
 
 
-class Meter:
+class AttemptMeter(ABC):
     """Fills one entry; it is complete once `settle` was called."""
 
-    def __init__(
-        self,
-        request: ChatRequest,
-        deployment: Deployment,
-        entry: LedgerEntry,
-        price_call: PriceCall,
-    ) -> None:
-        self._request = request
-        self._deployment = deployment
+    def __init__(self, price: Price | None, entry: LedgerEntry, price_call: PriceCall) -> None:
+        self._price = price
         self._entry = entry
         self._price_call = price_call
         self._started_s = time.perf_counter()
-        self._events = 0
         self._ended = False
 
+    @abstractmethod
     def observe(self, item: Item) -> None:
         """Note one item: the first sets the time to first token, the last usage wins."""
-        entry = self._entry
-        if entry.ttft_ms is None:
-            entry.ttft_ms = self._elapsed_ms()
-        if item.model_served is not None:
-            entry.model_served = item.model_served
-        if item.confidence is not None:
-            entry.confidence = item.confidence
-        if isinstance(item, Answer):
-            self._charge(item.usage or self._estimate(item))
-            self.end("ok", 200)
-            return
-        self._events += item.events
-        if item.usage is not None:
-            self._charge(item.usage)
+
+    @abstractmethod
+    def _unreported(self) -> Usage | None:
+        """Usage of a call that nobody counted; None where it can't be told."""
 
     def give_up(self, error: LowConfidence) -> None:
         """Note that the attempt was ended for its low confidence; what it used is still billed."""
@@ -87,12 +71,50 @@ class Meter:
         if not self._ended:
             entry.status = 499  # as nginx logs a client that closed the request
         began = entry.ttft_ms is not None or entry.outcome == "cancelled"
-        if entry.usage is None and began:
-            self._charge(self._estimate(None))
+        if entry.usage is None and began and (usage := self._unreported()) is not None:
+            self._charge(usage)
 
     def _charge(self, usage: Usage) -> None:
         self._entry.usage = usage
-        self._entry.cost = self._price_call(usage, self._deployment.price)
+        self._entry.cost = self._price_call(usage, self._price)
+
+    def _elapsed_ms(self) -> float:
+        return (time.perf_counter() - self._started_s) * 1e3
+
+
+class Meter(AttemptMeter):
+    """Fills the entry of an attempt at a chat; usage that nobody reported is estimated."""
+
+    def __init__(
+        self,
+        request: ChatRequest,
+        deployment: Deployment,
+        entry: LedgerEntry,
+        price_call: PriceCall,
+    ) -> None:
+        super().__init__(deployment.price, entry, price_call)
+        self._request = request
+        self._events = 0
+
+    def observe(self, item: Item) -> None:
+        """Note one item: the first sets the time to first token, the last usage wins."""
+        entry = self._entry
+        if entry.ttft_ms is None:
+            entry.ttft_ms = self._elapsed_ms()
+        if item.model_served is not None:
+            entry.model_served = item.model_served
+        if item.confidence is not None:
+            entry.confidence = item.confidence
+        if isinstance(item, Answer):
+            self._charge(item.usage or self._estimate(item))
+            self.end("ok", 200)
+            return
+        self._events += item.events
+        if item.usage is not None:
+            self._charge(item.usage)
+
+    def _unreported(self) -> Usage:
+        return self._estimate(None)
 
     def _estimate(self, answer: Answer | None) -> Usage:
         """Usage of a call that nobody counted: bytes of text, or one token a streamed event."""
@@ -108,9 +130,6 @@ class Meter:
             source="estimated",
             compute_s=self._elapsed_ms() / 1e3,
         )
-
-    def _elapsed_ms(self) -> float:
-        return (time.perf_counter() - self._started_s) * 1e3
 
 
 def _outcome_of(error: GatewayError) -> tuple[Outcome, int]:

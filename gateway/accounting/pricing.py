@@ -24,7 +24,7 @@ def cost_of(usage: Usage, price: Price | None) -> Cost:
 
     Tokens of a prompt cache, of audio and of images are billed once, at rates of their own (the
     usual one where there is none). A rate per hour applies to `usage.compute_s`. A call that uses
-    tokens without a rate is unpriced.
+    what has no rate is unpriced.
     """
     reported = usage.reported_cost_usd
     if reported is not None and reported.is_finite() and 0 <= reported <= MAX_USD:
@@ -60,12 +60,17 @@ def usd_of(pico: int) -> Decimal:
 
 def _by_token(usage: Usage, price: Price) -> Decimal | None:
     total = Decimal(0)
-    for tokens, rate in (*_input_parts(usage, price), *_output_parts(usage, price)):
-        if tokens:
+    characters = (usage.characters, price.usd_per_million_characters)
+    for count, rate in (*_input_parts(usage, price), *_output_parts(usage, price), characters):
+        if count:
             if rate is None:
                 return None
-            total = _EXACT.fma(Decimal(tokens), rate, total)
-    return _EXACT.scaleb(total, _MILLION_EXPONENT)
+            total = _EXACT.fma(Decimal(count), rate, total)
+    amount = _EXACT.scaleb(total, _MILLION_EXPONENT)
+    if not usage.audio_s:
+        return amount
+    heard = price.usd_per_audio_hour
+    return None if heard is None else _EXACT.add(amount, _by_time(usage.audio_s, heard))
 
 
 def _input_parts(usage: Usage, price: Price) -> list[_Part]:
@@ -88,6 +93,7 @@ def _output_parts(usage: Usage, price: Price) -> list[_Part]:
         usage.completion_tokens,
         price.usd_per_million_output,
         (usage.audio_output_tokens, price.usd_per_million_audio_output),
+        (usage.image_output_tokens, price.usd_per_million_image_output),
     )
 
 
@@ -106,9 +112,12 @@ def _parts(tokens: int, usual: Decimal | None, *special: _Part) -> list[_Part]:
 def _hourly(usage: Usage, price: Price) -> Decimal | None:
     if usage.compute_s is None or price.usd_per_hour is None:
         return None
+    return _by_time(usage.compute_s, price.usd_per_hour)
+
+
+def _by_time(seconds: float, usd_per_hour: Decimal) -> Decimal:
     # `repr` of a float is its shortest exact name; the binary expansion would add 50 digits.
-    seconds = Decimal(repr(usage.compute_s))
-    return _EXACT.divide(_EXACT.multiply(seconds, price.usd_per_hour), _SECONDS_AN_HOUR)
+    return _EXACT.divide(_EXACT.multiply(Decimal(repr(seconds)), usd_per_hour), _SECONDS_AN_HOUR)
 
 
 def _rounded(amount: Decimal) -> Decimal:

@@ -12,8 +12,10 @@ class ClientLeft(Exception):
     """The client closed the connection before the answer was complete."""
 
 
-async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
-    """The whole body of a JSON request.
+async def read_body(
+    scope: Scope, receive: Receive, limit_bytes: int, *, json_only: bool = True
+) -> bytes:
+    """The whole body of a request, JSON if `json_only`.
 
     Raises UnsupportedMediaType, RequestTooLarge (before reading on, once that is known), and
     ClientLeft.
@@ -27,7 +29,8 @@ async def read_body(scope: Scope, receive: Receive, limit_bytes: int) -> bytes:
         elif name == b"content-encoding":
             encoding = value.strip().lower()
     media_type = content_type.partition(b";")[0].strip().lower()
-    if media_type != b"application/json" and not media_type.endswith(b"+json"):
+    is_json = media_type == b"application/json" or media_type.endswith(b"+json")
+    if json_only and not is_json:
         raise UnsupportedMediaType("The body must be JSON: send 'content-type: application/json'.")
     if encoding != b"identity":
         raise UnsupportedMediaType("Compressed bodies aren't read: send no 'content-encoding'.")

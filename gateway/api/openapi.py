@@ -19,6 +19,7 @@ from gateway.api.embeddings import EMBEDDINGS_FIELDS
 from gateway.api.feedback import FEEDBACK_FIELDS
 from gateway.api.messages import COUNTED_FIELDS, MESSAGES_FIELDS
 from gateway.api.parse import CHAT_FIELDS
+from gateway.api.passthrough_document import passed_on
 from gateway.api.responses.asked import RESPONSES, RESPONSES_FIELDS
 from gateway.core.request import CHAT_COMPLETIONS, EMBEDDINGS
 
@@ -185,14 +186,16 @@ def _header_parameters(names: Collection[str]) -> list[Schema]:
     ]
 
 
+#: A schema would be that of each event.
+_EVENTS: Schema = {"schema": {}}
 _COMPLETION = _answer("The answer; a stream of events with `stream`.", _ref("Completion"))
-_COMPLETION["content"]["text/event-stream"] = {"schema": _STRING}
+_COMPLETION["content"]["text/event-stream"] = _EVENTS
 _TEXT_COMPLETION = _answer("The text; a stream of events with `stream`.", _ref("TextCompletion"))
-_TEXT_COMPLETION["content"]["text/event-stream"] = {"schema": _STRING}
+_TEXT_COMPLETION["content"]["text/event-stream"] = _EVENTS
 _MESSAGE = _answer("The answer; a stream of events with `stream`.", _ref("Message"))
-_MESSAGE["content"]["text/event-stream"] = {"schema": _STRING}
+_MESSAGE["content"]["text/event-stream"] = _EVENTS
 _RESPONSE = _answer("The answer; a stream of typed events with `stream`.", _ref("Response"))
-_RESPONSE["content"]["text/event-stream"] = {"schema": _STRING}
+_RESPONSE["content"]["text/event-stream"] = _EVENTS
 _COSTS = _answer("Rows, or sums with `by`.", _ref("Costs"))
 _COSTS["content"]["text/csv"] = {"schema": _STRING}
 
@@ -271,7 +274,7 @@ def openapi_document(app: FastAPI) -> Schema:
     """The document of an application's routes and of the chat endpoint beside them."""
     document = get_openapi(title=app.title, version=app.version, routes=app.routes)
     paths = document.setdefault("paths", {})
-    for (path, method), said in _OPERATIONS.items():
+    for (path, method), said in {**_OPERATIONS, **passed_on()}.items():
         operation = paths.setdefault(path, {}).setdefault(method, {})
         operation.update(said)
     for path, operations in paths.items():

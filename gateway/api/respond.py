@@ -18,10 +18,11 @@ from gateway.core.usage import Usage
 from gateway.pipeline import Reply
 
 _JSON_TYPE = (b"content-type", b"application/json")
+UNBUFFERED = (b"x-accel-buffering", b"no")
 _STREAM_HEADERS: Headers = [
     (b"content-type", b"text/event-stream; charset=utf-8"),
     (b"cache-control", b"no-cache"),
-    (b"x-accel-buffering", b"no"),
+    UNBUFFERED,
 ]
 _USAGE_OBJECT = re.compile(rb'"usage"\s*:\s*\{\s*')
 
@@ -49,7 +50,7 @@ class EventStream(Protocol):
 
 async def send_answer(send: Send, body: bytes, answer: Answer, entry: LedgerEntry) -> None:
     """A plain answer, with the decision and the cost in its headers."""
-    headers = _route_headers(entry, answer.ignored)
+    headers = route_headers(entry, answer.ignored)
     usd = whole_usd(entry)
     if usd is not None:
         headers.append((b"x-gateway-cost-usd", usd))
@@ -59,7 +60,7 @@ async def send_answer(send: Send, body: bytes, answer: Answer, entry: LedgerEntr
 
 async def send_stream(send: Send, reply: Reply, events: EventStream) -> None:
     """A stream of events; a failure on the way becomes the events of a broken stream."""
-    headers = [*_STREAM_HEADERS, *_route_headers(reply.entry, reply.first.ignored)]
+    headers = [*_STREAM_HEADERS, *route_headers(reply.entry, reply.first.ignored)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     try:
         await _send_part(send, events.frames(reply.first))
@@ -81,7 +82,8 @@ async def _send_part(send: Send, frames: bytes) -> None:
         await send({"type": "http.response.body", "body": frames, "more_body": True})
 
 
-def _route_headers(entry: LedgerEntry, ignored: tuple[str, ...]) -> Headers:
+def route_headers(entry: LedgerEntry, ignored: tuple[str, ...] = ()) -> Headers:
+    """Which tier and deployment answers, and why."""
     headers: Headers = [
         (b"x-gateway-tier", entry.tier.encode()),
         (b"x-gateway-model", entry.deployment.encode()),

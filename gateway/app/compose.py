@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 
 from gateway.accounting.feedback import FeedbackBook
+from gateway.accounting.forwarding import ModelPrices
 from gateway.accounting.ledger import Ledger
 from gateway.accounting.pricing import cost_of
 from gateway.accounting.response_shelf import ResponseShelf
@@ -30,12 +31,13 @@ from gateway.core.interfaces import Backend, FieldChecker, PromptCounter, TokenC
 from gateway.core.names import ServedName
 from gateway.core.request import Caller, ChatRequest
 from gateway.core.usage import estimate_tokens
-from gateway.pipeline import Pipeline
+from gateway.pipeline import Passing, Pipeline
 from gateway.resilience.balance import Balance
 from gateway.resilience.health import Health
 from gateway.routing.affinity import Affinity, Sessions
 from gateway.routing.capability import CapabilityFilter
 from gateway.routing.embeddings import ByEndpoint, EmbeddingsRouter
+from gateway.routing.forwarding import ForwardingRouter
 from gateway.routing.language import language_of
 from gateway.routing.policy import ThresholdSource
 from gateway.routing.router import Experiment, Router
@@ -223,6 +225,7 @@ def compose(
         deadline_s=settings.resilience.deadline_s,
         hedging=hedging_of(settings),
     )
+    pipeline.passing = _passing(settings, deployments, router.version)
     return Gateway(
         settings=settings,
         client_keys=environment.client_keys(settings),
@@ -238,6 +241,16 @@ def compose(
         feedback=feedback,
         responses=responses,
         pipeline=pipeline,
+    )
+
+
+def _passing(settings: Settings, deployments: Sequence[Deployment], version: str) -> Passing:
+    chats = {entry.name for entry in settings.deployments if entry.serves == "chat"}
+    usual = [one for one in deployments if one.name in chats]
+    base_urls = {one.name: one.base_url for one in settings.deployments if one.base_url is not None}
+    return Passing(
+        router=ForwardingRouter(deployments, usual, version=version),
+        model_price=ModelPrices(base_urls).price,
     )
 
 

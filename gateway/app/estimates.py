@@ -8,6 +8,7 @@ from decimal import Decimal
 from gateway.accounting.pricing import cost_of
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.entry import LedgerEntry
+from gateway.core.forwarding import PASSTHROUGH
 from gateway.core.request import ChatRequest
 from gateway.core.usage import Usage, estimate_tokens
 
@@ -78,6 +79,8 @@ class Estimates:
         """Learn from a finished call."""
         usage = entry.usage
         if usage is None or entry.outcome != "ok" or entry.deployment not in self._deployments:
+            return
+        if entry.reason == PASSTHROUGH:  # an image's tokens say nothing of a chat's
             return
         average = self._output_tokens[entry.deployment]
         new = usage.completion_tokens

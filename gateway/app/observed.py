@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from gateway.core.entry import LedgerEntry
+from gateway.core.forwarding import PASSTHROUGH
 from gateway.core.interfaces import Sink
 from gateway.routing.router import Router
 from gateway.routing.targets import SpendTarget
@@ -52,6 +53,8 @@ def watcher(router: Router) -> Observer:
     }
 
     def watch(entry: LedgerEntry) -> None:
+        if entry.reason == PASSTHROUGH:
+            return
         if entry.session is not None and entry.outcome == "ok":
             router.answered(entry.session, entry.key_id, entry.deployment)
         target = spend.get(entry.policy or "")

@@ -34,6 +34,7 @@ from gateway.api.messages import MessagesFormat
 from gateway.api.metrics import metrics_routes
 from gateway.api.models import models_routes
 from gateway.api.openapi import openapi_document
+from gateway.api.passthrough import passthrough_routes
 from gateway.api.responses.asked import RESPONSES
 from gateway.api.responses.create import ResponsesEndpoint
 from gateway.api.responses.stored import stored_routes
@@ -84,6 +85,7 @@ def create_app(live: LiveGateway, telemetry: Telemetry) -> ASGIApp:
     }
     for (method, path), endpoint in direct.items():
         app.router.routes.insert(0, Route(path, endpoint, methods=[method]))
+    app.router.routes[len(direct) : len(direct)] = passthrough_routes(live, body_limit)
     app.include_router(count_tokens_routes(live, body_limit))
     app.include_router(stored_routes(gateway.responses))
     app.include_router(models_routes(live))

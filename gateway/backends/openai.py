@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from gateway.backends.forwarding import PER_REQUEST_HEADERS, Forwarder
 from gateway.backends.held import Held
 from gateway.backends.http1 import Connection, HttpFailure, Timeouts
 from gateway.backends.sse import (
@@ -31,6 +32,7 @@ from gateway.core.errors import (
     UpstreamError,
     UpstreamUnavailable,
 )
+from gateway.core.forwarding import ForwardedRequest
 from gateway.core.request import Caller, ChatRequest, Wire
 from gateway.core.usage import Usage
 from gateway.wire.anthropic_marks import without_marks
@@ -72,31 +74,51 @@ class OpenAIBackend:
         self._cache_marks = cache_marks
         self._max_tokens_field = max_tokens_field
         self._stream_usage = stream_usage
+        own_headers = {**_key_header(api_key, key_header), **(extra_headers or {})}
         self._upstream = Upstream(
             base_url=base_url,
             secret=api_key,
             headers={
                 "content-type": "application/json",
                 "accept": "application/json, text/event-stream",
-                **_key_header(api_key, key_header),
-                **(extra_headers or {}),
+                **own_headers,
             },
             timeouts=timeouts,
             query=query,
             max_response_bytes=max_response_bytes,
         )
+        self._forwarder = Forwarder(
+            base_url=base_url,
+            secret=api_key,
+            headers={
+                name: value
+                for name, value in own_headers.items()
+                if name.lower() not in PER_REQUEST_HEADERS
+            },
+            timeouts=timeouts,
+            query=query or {},
+            max_held_bytes=max_response_bytes,
+        )
 
     async def start(self) -> None:
         """Make the connection pool; nothing is opened before the first call."""
         await self._upstream.start()
+        await self._forwarder.start()
 
     async def stop(self) -> None:
         """Close the connections."""
         await self._upstream.stop()
+        await self._forwarder.stop()
 
     def not_ready(self) -> str | None:
         """Always ready once started: whether the upstream is up shows in its answers."""
         return self._upstream.not_ready()
+
+    def forward(
+        self, request: ForwardedRequest, deployment: Deployment, caller: Caller
+    ) -> AsyncGenerator[Item, None]:
+        """One upstream call that nothing is translated of: the `Piece`s of its answer."""
+        return self._forwarder.answer(request, deployment, caller)
 
     def call(
         self,

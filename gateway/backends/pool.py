@@ -29,7 +29,7 @@ class Pool:
         self._port = parts.port or (443 if self._is_tls else 80)
         self._authority = parts.netloc
         self._path = parts.path
-        self._query = f"?{query}" if query else ""
+        self._query = query
         self._headers = dict(headers)
         self._heads: dict[tuple[str, str], bytes] = {}
         self._head("POST", "")
@@ -66,7 +66,9 @@ class Pool:
     def _head(self, method: str, path: str) -> bytes:
         """The request line and the headers that are always the same; the usual ones are kept."""
         target = f"{self._path}{path}" or "/"
-        head = _head_of(f"{method} {target}{self._query}", self._authority, self._headers)
+        if self._query:
+            target += f"{'&' if '?' in path else '?'}{self._query}"
+        head = _head_of(f"{method} {target}", self._authority, self._headers)
         if len(self._heads) < _MOST_HEADS:
             self._heads[method, path] = head
         return head

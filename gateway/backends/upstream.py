@@ -23,6 +23,7 @@ from gateway.core.errors import (
     UpstreamError,
     UpstreamTimeout,
     UpstreamUnavailable,
+    UpstreamUnreachable,
 )
 from gateway.core.request import Caller
 
@@ -141,7 +142,8 @@ def failed(failure: HttpFailure) -> BackendError:
     if isinstance(failure, TimedOut):
         return UpstreamTimeout("The upstream didn't answer in time.")
     if isinstance(failure, NotConnected | Disconnected):
-        return UpstreamUnavailable("The upstream can't be reached, or it closed the connection.")
+        kind = UpstreamUnreachable if isinstance(failure, NotConnected) else UpstreamUnavailable
+        return kind("The upstream can't be reached, or it closed the connection.")
     return UpstreamUnavailable(f"The upstream's answer can't be used: {failure}.")
 
 

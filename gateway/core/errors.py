@@ -14,6 +14,7 @@
     └── BackendError              a deployment failed
         ├── UpstreamError         the upstream answered with an error of its own
         ├── UpstreamUnavailable   no connection, or not an answer that we can read
+        │   └── UpstreamUnreachable no connection could be made: nothing was sent
         ├── UpstreamTimeout       nothing came in time
         ├── StreamInterrupted     the stream ended before its end
         ├── EngineUnavailable     the local engine is not loaded, is full, or died
@@ -166,6 +167,10 @@ class UpstreamUnavailable(BackendError):
     """The upstream can't be reached, or what it sent can't be read."""
 
     code = "upstream_unavailable"
+
+
+class UpstreamUnreachable(UpstreamUnavailable):
+    """No connection could be made, so nothing was sent."""
 
 
 class UpstreamTimeout(BackendError):

@@ -9,6 +9,7 @@ from gateway.core.answer import Item
 from gateway.core.cascade import Cascade
 from gateway.core.deployment import Deployment
 from gateway.core.entry import LedgerEntry
+from gateway.core.forwarding import ForwardedRequest
 from gateway.core.request import Caller, ChatRequest
 from gateway.core.usage import UsageSource
 
@@ -61,6 +62,16 @@ class PromptCounter(Protocol):
         self, request: ChatRequest, deployment: Deployment, caller: Caller
     ) -> int:
         """The tokens of the prompt. Raises GatewayError."""
+
+
+@runtime_checkable
+class Forwarding(Protocol):
+    """A backend whose upstream can also be sent what isn't a chat."""
+
+    def forward(
+        self, request: ForwardedRequest, deployment: Deployment, caller: Caller
+    ) -> AsyncGenerator[Item, None]:
+        """The `Piece`s of the upstream's answer. Raises only `BackendError`s."""
 
 
 class TokenCounter(Protocol):

@@ -14,7 +14,9 @@ PICO_USD = Decimal("1e-12")
 
 @dataclass(slots=True, frozen=True)
 class Price:
-    """What a deployment charges: USD per million tokens, or USD per hour of compute time.
+    """What a model charges: USD per million tokens (or characters) and per hour of audio.
+
+    Or USD per hour of compute time alone (`usd_per_hour`).
 
     `price_id` says where the figure comes from, for example `config:gpt-4o` or
     `genai-prices:openai/gpt-4o@2024-10-02`. A rate of special tokens that is None is that of the
@@ -30,6 +32,9 @@ class Price:
     usd_per_million_audio_input: Decimal | None = None
     usd_per_million_image_input: Decimal | None = None
     usd_per_million_audio_output: Decimal | None = None
+    usd_per_million_image_output: Decimal | None = None
+    usd_per_million_characters: Decimal | None = None
+    usd_per_audio_hour: Decimal | None = None
     usd_per_hour: Decimal | None = None
 
 

@@ -16,10 +16,11 @@ class Usage:
 
     `cached_tokens` (read from a prompt cache), `cache_write_tokens` (written to it, those of them
     that are kept for an hour also in `cache_write_1h_tokens`), `audio_input_tokens` and
-    `image_input_tokens` are parts of `prompt_tokens`; `reasoning_tokens` and `audio_output_tokens`
-    are parts of `completion_tokens`. `compute_s` is the time that the local engine
-    spent on this call alone, in seconds; `reported_cost_usd` is the amount that the provider itself
-    put in its usage.
+    `image_input_tokens` are parts of `prompt_tokens`; `reasoning_tokens`, `audio_output_tokens`
+    and `image_output_tokens` are parts of `completion_tokens`. What isn't counted in tokens stands
+    beside them: `characters` of a text that was spoken, `audio_s` of sound that was heard, in
+    seconds. `compute_s` is the time that the local engine spent on this call alone, in seconds;
+    `reported_cost_usd` is the amount that the provider itself put in its usage.
     """
 
     prompt_tokens: int
@@ -31,6 +32,9 @@ class Usage:
     audio_input_tokens: int = 0
     image_input_tokens: int = 0
     audio_output_tokens: int = 0
+    image_output_tokens: int = 0
+    characters: int = 0
+    audio_s: float = 0.0
     source: UsageSource = "reported"
     compute_s: float | None = None
     reported_cost_usd: Decimal | None = None

@@ -16,6 +16,7 @@ from gateway.core.errors import (
     LowConfidence,
     NotCalled,
     UpstreamTimeout,
+    UpstreamUnreachable,
 )
 from gateway.resilience.breaker import MISCONFIGURED
 
@@ -150,3 +151,13 @@ class AttemptPlan:
         wait_s = max(asked, random.uniform(0, ceiling))  # noqa: S311 (jitter, not a secret)
         is_too_late = time.perf_counter() + wait_s >= self.deadline_s
         return None if asked > LONGEST_WAIT_S or is_too_late else wait_s
+
+
+class CautiousPlan(AttemptPlan):
+    """For what may cost or do something twice: tried again only where nothing was sent."""
+
+    def after(self, error: BackendError, *, is_recorded: bool = True) -> Attempt | None:
+        """The attempt to make after `error`, or None."""
+        if not isinstance(error, UpstreamUnreachable):
+            return None
+        return super().after(error, is_recorded=is_recorded)

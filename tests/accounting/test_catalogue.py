@@ -4,11 +4,16 @@ import subprocess
 import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
+from typing import Any
 
 import pytest
+from genai_prices.data_snapshot import get_snapshot
+from genai_prices.types import Usage as TheirUsage
 
 from gateway.accounting.catalogue import catalogue_price, context_window, provider_of
+from gateway.accounting.pricing import cost_of
 from gateway.core.price import Price
+from gateway.core.usage import Usage
 
 
 def test_a_known_model_has_its_published_rates() -> None:
@@ -38,6 +43,36 @@ def test_audio_and_images_have_rates_of_their_own() -> None:
     )
     assert drawn is not None
     assert drawn.usd_per_million_image_input == Decimal(10)
+
+
+@pytest.mark.parametrize(
+    ("model", "usage", "theirs"),
+    [
+        (
+            "gpt-image-1.5",
+            Usage(100, 1000, image_input_tokens=40, image_output_tokens=900),
+            {
+                "input_tokens": 100,
+                "input_image_tokens": 40,
+                "output_tokens": 1000,
+                "output_image_tokens": 900,
+            },
+        ),
+        ("whisper-1", Usage(0, 0, audio_s=9.5), {"audio_seconds": 9.5, "input_audio_seconds": 9.5}),
+        ("tts-1", Usage(0, 0, characters=1234), {"input_characters": 1234}),
+        (
+            "gpt-4o-transcribe",
+            Usage(60, 3, audio_input_tokens=50),
+            {"input_tokens": 60, "input_audio_tokens": 50, "output_tokens": 3},
+        ),
+    ],
+)
+def test_what_media_cost_is_what_the_catalogue_itself_computes(
+    model: str, usage: Usage, theirs: dict[str, Any]
+) -> None:
+    _, info = get_snapshot().find_provider_model(model, None, "openai", None)
+    expected = info.get_prices(datetime.now(UTC)).calc_price(TheirUsage(**theirs))["total_price"]
+    assert cost_of(usage, catalogue_price(model, "openai")).usd == expected > 0
 
 
 def test_a_date_selects_the_price_of_that_day() -> None:

@@ -198,6 +198,11 @@ def test_no_amount_stays_no_amount() -> None:
     assert usd_text(None) is None
 
 
+@pytest.mark.parametrize("usage", [Usage(0, 0, characters=9), Usage(0, 0, audio_s=9.0)])
+def test_what_is_not_counted_in_tokens_needs_a_rate_of_its_own(usage: Usage) -> None:
+    assert cost_of(usage, GPT_4O) == UNPRICED
+
+
 def test_pricing_is_cheap_enough_for_every_request() -> None:
     usage = Usage(1234, 567, 89)
     best_s = min(_timed(usage) for _ in range(5))

@@ -1,3 +1,4 @@
+import math
 import time
 
 import pytest
@@ -15,9 +16,10 @@ from gateway.core.errors import (
     UpstreamError,
     UpstreamTimeout,
     UpstreamUnavailable,
+    UpstreamUnreachable,
 )
 from gateway.core.usage import Usage
-from gateway.resilience.attempts import LONGEST_WAIT_S, Attempt, AttemptPlan
+from gateway.resilience.attempts import LONGEST_WAIT_S, Attempt, AttemptPlan, CautiousPlan
 
 LARGE = Deployment("gpt", Tier.LARGE, "openai", "gpt")
 SPARE = Deployment("claude", Tier.LARGE, "openai", "claude")
@@ -192,3 +194,21 @@ def test_a_hedges_number_is_never_given_again() -> None:
     following = attempts.after(Overloaded("full", status=503), is_recorded=False)
     assert following is not None
     assert following.number == 3
+
+
+@pytest.mark.parametrize(
+    ("error", "attempts"),
+    [
+        (UpstreamUnreachable("down"), 3),
+        (UpstreamUnavailable("it hung up"), 1),
+        (UpstreamTimeout("slow"), 1),
+        (UpstreamError("busy", status=503), 1),
+        (UpstreamError("limited", status=429, retry_after_s=0.0), 1),
+    ],
+)
+def test_what_may_cost_twice_is_tried_again_only_where_nothing_was_sent(
+    error: BackendError, attempts: int
+) -> None:
+    decision = RouteDecision(LARGE, "passthrough", "v1", fallbacks=())
+    cautious = CautiousPlan(decision, {"gpt": 2}, math.inf)
+    assert names_until_end(cautious, error) == ["gpt"] * attempts

@@ -8,7 +8,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import web
@@ -16,6 +16,7 @@ from aiohttp import web
 from tests.vendor import anthropic
 from tests.vendor.behaviour import Behaviour
 from tests.vendor.embeddings import embeddings
+from tests.vendor.other import Handler, OtherEndpoints
 
 STALL_S = 30.0
 
@@ -30,6 +31,7 @@ class ReceivedRequest:
     raw: bytes
     received_s: float
     closed_early_after_s: float | None = None
+    query: dict[str, str] = field(default_factory=dict)
 
     @property
     def body(self) -> dict[str, Any]:
@@ -54,6 +56,7 @@ class Vendor:
         application.router.add_post("/v1/messages", self._chat)
         application.router.add_post("/v1/messages/count_tokens", self._count_tokens)
         application.router.add_post("/v1/embeddings", self._chat)
+        OtherEndpoints().add_to(application.router, self._scripted)
         application.router.add_route("*", "/{anything:.*}", self._anything)
         return application
 
@@ -81,9 +84,28 @@ class Vendor:
             received.closed_early_after_s = time.monotonic() - received.received_s
             raise
 
+    def _scripted(self, handler: Handler) -> Handler:
+        """The handler, save that what the script or the default says goes before."""
+
+        async def answer(request: web.Request) -> web.StreamResponse:
+            received = self._record(request, await request.read())
+            behaviour = self.script.popleft() if self.script else self.default
+            if behaviour.drop or behaviour.status != 200 or behaviour.body is not None:
+                return await self._answer(request, {}, behaviour)
+            try:
+                return await handler(request)
+            except (KeyError, ValueError, TypeError):
+                return web.Response(status=400, body=_error(400), content_type="application/json")
+            except (asyncio.CancelledError, ConnectionError):
+                received.closed_early_after_s = time.monotonic() - received.received_s
+                raise
+
+        return answer
+
     def _record(self, request: web.Request, raw: bytes) -> ReceivedRequest:
         headers = {name.lower(): value for name, value in request.headers.items()}
         received = ReceivedRequest(request.method, request.path, headers, raw, time.monotonic())
+        received.query = dict(request.query)
         if self.recording:
             self.received.append(received)
         return received
