@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from gateway.core.answer import Answer, Item
 from gateway.core.deployment import Deployment
@@ -87,8 +88,13 @@ class Meter:
         if not self._ended:
             entry.status = 499  # as nginx logs a client that closed the request
         began = entry.ttft_ms is not None or entry.outcome == "cancelled"
-        if entry.usage is None and began:
-            self._charge(self._estimate(None))
+        usage = entry.usage
+        if usage is None:
+            if began:
+                self._charge(self._estimate(None))
+        elif usage.source == "estimated" and self._events > usage.completion_tokens:
+            # A stream that was cut: its prompt was counted at its beginning.
+            self._charge(replace(usage, completion_tokens=self._events))
 
     def _charge(self, usage: Usage) -> None:
         self._entry.usage = usage
