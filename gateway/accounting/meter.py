@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
 
 from gateway.core.answer import Answer, Item
 from gateway.core.deployment import Deployment
@@ -113,6 +115,15 @@ class Meter(AttemptMeter):
         if item.usage is not None:
             self._charge(item.usage)
 
+    def settle(self) -> None:
+        """Close the books; of a stream that was cut, the prompt was counted at its beginning."""
+        super().settle()
+        usage = self._entry.usage
+        if usage is None or usage.source != "estimated":
+            return
+        if self._events > usage.completion_tokens:
+            self._charge(replace(usage, completion_tokens=self._events))
+
     def _unreported(self) -> Usage:
         return self._estimate(None)
 
@@ -121,8 +132,8 @@ class Meter(AttemptMeter):
         completion_tokens = self._events
         if answer is not None:
             choices = answer.payload.get("choices")
-            messages = [c.get("message") for c in choices or () if isinstance(c, Mapping)]
-            completion_tokens = estimate_tokens(m for m in messages if isinstance(m, Mapping))
+            said = (_said(one) for one in choices or () if isinstance(one, Mapping))
+            completion_tokens = estimate_tokens(one for one in said if isinstance(one, Mapping))
         known = self._request.prompt_tokens
         return Usage(
             prompt_tokens=estimate_tokens(self._request.messages) if known is None else known,
@@ -130,6 +141,11 @@ class Meter(AttemptMeter):
             source="estimated",
             compute_s=self._elapsed_ms() / 1e3,
         )
+
+
+def _said(choice: Mapping[str, Any]) -> object:
+    """A choice's message; of a text completion its text as one."""
+    return choice.get("message") or {"content": choice.get("text")}
 
 
 def _outcome_of(error: GatewayError) -> tuple[Outcome, int]:

@@ -211,7 +211,7 @@ class AnthropicBackend:
     def _answer(self, raw: bytes) -> Answer:
         try:
             payload = completion_of(self._message(raw))
-            usage = translated_usage_of(payload["usage"])
+            usage = translated_usage_of(payload["usage"]) if "usage" in payload else None
         except (AttributeError, KeyError, TypeError, ValueError):
             raise UpstreamUnavailable("The upstream's answer is no message.") from None
         return Answer(orjson.dumps(payload), payload, payload["model"] or None, usage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Protocol
 
 import orjson
@@ -102,7 +103,7 @@ class NativeReader:
         if not isinstance(usage, dict):
             return None
         self._usage.update({key: count for key, count in usage.items() if count is not None})
-        return usage_of(self._usage)
+        return usage_of(self._usage) if told is payload else _opening_usage(message)
 
 
 class TranslatingReader:
@@ -133,8 +134,9 @@ class TranslatingReader:
             if event.get("type") == "error":
                 raise self._error_in(data)
             try:
-                payloads = self._chunks.push(event)
-                chunks = [_chunk(payload) for payload in payloads]
+                chunks = [_chunk(payload) for payload in self._chunks.push(event)]
+                if event.get("type") == "message_start":
+                    chunks[0].usage = _opening_usage(event.get("message"))
             except (AttributeError, KeyError, TypeError, ValueError):
                 raise UpstreamUnavailable("The upstream sent an event that is none.") from None
             self.begun = self.begun or str(event.get("type")) not in _OPENING
@@ -143,6 +145,12 @@ class TranslatingReader:
 
 def _is_passed(event: bytes) -> bool:
     return event.startswith(b"event:") and event[6:].lstrip().startswith(_PASSED)
+
+
+def _opening_usage(message: object) -> Usage | None:
+    """What a stream has used before its answer: all of the prompt, and of the answer a guess."""
+    usage = usage_of(message.get("usage")) if isinstance(message, dict) else None
+    return None if usage is None else replace(usage, source="estimated")
 
 
 def _chunk(payload: dict[str, Any]) -> Chunk:

@@ -35,9 +35,10 @@ class Chunk:
     r"""One or more whole server-sent events, framed (`data: {…}\n\n`), ready to be sent on.
 
     A chunk that carries usage holds exactly one event, with `usage` and `payload` (that event
-    parsed) set; every other chunk is opaque bytes. `[DONE]` is never a chunk: the API adds it
-    after a stream that ended well. `confidence`, `wire` and `ignored` are as in `Answer`; the first
-    and the last of them stand on any chunk or on none, `wire` on every one.
+    parsed) set; every other chunk is opaque bytes. The first one's `usage` may be an estimate that
+    holds until a later one, in case there is none. `[DONE]` is never a chunk: the API adds it after
+    a stream that ended well. `confidence`, `wire` and `ignored` are as in `Answer`; the first and
+    the last of them stand on any chunk or on none, `wire` on every one.
     """
 
     frames: bytes

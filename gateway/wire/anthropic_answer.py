@@ -92,7 +92,7 @@ def completion_of(message: Mapping[str, Any], *, created_s: int | None = None) -
         "created": int(time.time()) if created_s is None else created_s,
         "model": message.get("model") or "",
         "choices": [choice],
-        "usage": chat_usage(message.get("usage") or {}),
+        **({"usage": chat_usage(message["usage"])} if message.get("usage") else {}),
     }
 
 

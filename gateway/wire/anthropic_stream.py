@@ -28,8 +28,8 @@ from gateway.wire.json_objects import Json, compact
 class ChunksFromEvents:
     """Anthropic's events in, `chat.completion.chunk` objects out.
 
-    The last chunk carries usage and no choice. `done` is set once `message_stop` has come; a
-    stream that ends before it was cut off. An `error` event is raised as UpstreamError.
+    The last chunk carries usage, if there is any, and no choice. `done` is set once `message_stop`
+    has come; a stream that ends before it was cut off. An `error` event is raised as UpstreamError.
     """
 
     def __init__(self, *, created_s: int | None = None) -> None:
@@ -68,6 +68,8 @@ class ChunksFromEvents:
 
     def _message_stop(self, _: Mapping[str, Any]) -> list[Json]:
         self.done = True
+        if not self._usage:
+            return []
         return [{**self._frame, "choices": [], "usage": chat_usage(self._usage)}]
 
     def _chunk(self, delta: Json, finish: str | None = None, **more: Any) -> Json:

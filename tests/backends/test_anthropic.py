@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -116,7 +117,22 @@ async def test_usage_counts_what_the_cache_read_and_wrote(
     (plain,) = await collect(backend, request_of())
     assert plain.usage == USAGE
     streamed = await chunks_of(backend, request_of(stream=True))
+    # All of the prompt is known before the answer.
+    assert streamed[0].usage == replace(USAGE, completion_tokens=1, source="estimated")
     assert [chunk.usage for chunk in streamed if chunk.usage is not None][-1] == USAGE
+
+
+@pytest.mark.parametrize("request_of", [chat, native])
+async def test_nothing_is_reported_where_nobody_counts(
+    backend: AnthropicBackend, vendor: RunningVendor, request_of: Any
+) -> None:
+    vendor.always(Behaviour(messages_usage=None))
+    items = [
+        *await collect(backend, request_of()),
+        *await collect(backend, request_of(stream=True)),
+    ]
+    assert len(items) > 2
+    assert all(item.usage is None for item in items)
 
 
 @pytest.mark.parametrize("byte_by_byte", [False, True])
