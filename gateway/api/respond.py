@@ -106,13 +106,22 @@ def _header_text(text: str) -> bytes:
 def with_cost(answer: Answer, entry: LedgerEntry, usd: bytes | None) -> bytes:
     """The answer's bytes with `usage.cost` and `usage.cost_details`, the rest untouched."""
     usage = answer.payload.get("usage")
-    if isinstance(usage, dict) and "cost" not in usage and answer.raw.count(b'"usage"') == 1:
-        match = _USAGE_OBJECT.search(answer.raw)
-        if match is not None:
-            added = orjson.dumps(cost_fields(entry, usd))[1:-1]
-            comma = b"," if usage else b""
-            return answer.raw[: match.end()] + added + comma + answer.raw[match.end() :]
+    spliced = cost_spliced(answer.raw, usage, entry, usd)
+    if spliced is not None:
+        return spliced
     return orjson.dumps({**answer.payload, "usage": usage_with_cost(usage, entry)})
+
+
+def cost_spliced(raw: bytes, usage: object, entry: LedgerEntry, usd: bytes | None) -> bytes | None:
+    """The bytes that hold a `usage` object, the cost put in it; None where that isn't sure."""
+    if not isinstance(usage, dict) or "cost" in usage or raw.count(b'"usage"') != 1:
+        return None
+    match = _USAGE_OBJECT.search(raw)
+    if match is None:
+        return None
+    added = orjson.dumps(cost_fields(entry, usd))[1:-1]
+    comma = b"," if usage else b""
+    return raw[: match.end()] + added + comma + raw[match.end() :]
 
 
 def usage_with_cost(usage: object, entry: LedgerEntry) -> dict[str, Any]:

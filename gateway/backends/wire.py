@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import islice
 from typing import Any
 
 import orjson
 
 from gateway.core.request import ChatRequest
 
-_MODEL_MEMBER = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+#: A name and its value: a string, a flat object, or a number, true, false or null.
+_MEMBERS = {
+    name: re.compile(rb'"%b"(\s*:\s*)("(?:[^"\\]|\\.)*"|\{[^{}]*\}|[^\s"{}\[\],]+)' % name.encode())
+    for name in ("model", "stream_options", "logprobs", *_TOKEN_LIMITS)
+}
+#: Where a name stands at several places, so many of them are tried, in a body of at most so many
+#: bytes: each try parses the body again, while other requests wait.
+_MOST_TRIES = 4
+_LONGEST_TO_TRY = 1024 * 1024
 
 
 def upstream_body(
@@ -30,40 +39,72 @@ def upstream_body(
     limit's field upstream.
     """
     payload = request.payload
-    other_limit = _limit_to_rename(payload, max_tokens_field)
+    changes: dict[str, Any] = {"model": model}
     options = payload.get("stream_options")
-    added: dict[str, Any] = {}
     if ask_usage and not (isinstance(options, Mapping) and options.get("include_usage")):
-        added["stream_options"] = {**(options or {}), "include_usage": True}
+        changes["stream_options"] = {**(options or {}), "include_usage": True}
     if ask_logprobs and not payload.get("logprobs"):
-        added["logprobs"] = True
-    if other_limit is None and not added.keys() & payload.keys():
-        spliced = _splice_model(request.raw, model)
-        if spliced is not None:
-            return spliced.rstrip()[:-1] + b"," + orjson.dumps(added)[1:] if added else spliced
-    changed = {
-        (max_tokens_field if key == other_limit else key): value for key, value in payload.items()
-    }
-    return orjson.dumps({**changed, "model": model, **added})
+        changes["logprobs"] = True
+    names = _renamed_limit(payload, max_tokens_field)
+    spliced = _spliced(request.raw, payload, changes, names)
+    if spliced is not None:
+        return spliced
+    merged = {**payload, **changes}.items()
+    taken = names.values()  # such a member is null, else nothing were renamed to it
+    whole = {names.get(name, name): value for name, value in merged if name not in taken}
+    return orjson.dumps(whole)
 
 
-def _splice_model(raw: bytes, model: str) -> bytes | None:
-    """The bytes with the model's name exchanged; None unless that is surely right.
+def _spliced(
+    raw: bytes, payload: Mapping[str, Any], changes: Mapping[str, Any], names: Mapping[str, str]
+) -> bytes | None:
+    """The bytes with other values and names for some top-level members; None unless surely right.
 
-    A key can be spelt with escapes and stand twice or deeper. With a single `"model"` and no
-    escaped ASCII in the body, that one is the top-level key.
+    Members that the body doesn't have come at its end.
     """
-    if raw.count(b'"model"') != 1 or b"\\u00" in raw:
+    if not payload.keys().isdisjoint(names.values()):
         return None
-    member = _MODEL_MEMBER.search(raw)
-    if member is None:
-        return None
-    return raw[: member.start()] + b'"model":' + orjson.dumps(model) + raw[member.end() :]
+    found: list[tuple[re.Match[bytes], bytes]] = []
+    for name in (changes.keys() | names.keys()) & payload.keys():
+        member = _top_level_member(raw, payload, name)
+        if member is None:
+            return None
+        value = orjson.dumps(changes[name]) if name in changes else member[2]
+        found.append((member, orjson.dumps(names.get(name, name)) + member[1] + value))
+    for member, replacement in sorted(found, key=lambda one: one[0].start(), reverse=True):
+        raw = raw[: member.start()] + replacement + raw[member.end() :]
+    added = {name: value for name, value in changes.items() if name not in payload}
+    return raw.rstrip()[:-1] + b"," + orjson.dumps(added)[1:] if added else raw
 
 
-def _limit_to_rename(payload: Mapping[str, Any], wanted: str | None) -> str | None:
+def _top_level_member(raw: bytes, payload: Mapping[str, Any], name: str) -> re.Match[bytes] | None:
+    """Where a member of the outermost object stands; None unless that is sure.
+
+    A name can be spelt with escapes and stand twice or deeper. If it stands once in a body without
+    escaped ASCII, that one is it.
+    """
+    quoted = b'"%b"' % name.encode()
+    if raw.count(quoted) == 1 and b"\\u00" not in raw:
+        return _MEMBERS[name].search(raw)
+    if len(raw) > _LONGEST_TO_TRY:
+        return None
+    candidates = islice(_MEMBERS[name].finditer(raw), _MOST_TRIES)
+    others = {key: value for key, value in payload.items() if key != name}
+    return next((one for one in candidates if _others_without(raw, one) == others), None)
+
+
+def _others_without(raw: bytes, member: re.Match[bytes]) -> dict[str, Any] | None:
+    """The outermost object's other members, if this is one of it."""
+    emptied = raw[: member.start()] + b'"":0' + raw[member.end() :]
+    try:
+        parsed: dict[str, Any] = orjson.loads(emptied)
+    except orjson.JSONDecodeError:  # it stood in a string
+        return None
+    return parsed if parsed.pop("", None) == 0 else None
+
+
+def _renamed_limit(payload: Mapping[str, Any], wanted: str | None) -> dict[str, str]:
     if wanted is None or payload.get(wanted) is not None:
-        return None
-    return next(
-        (name for name in _TOKEN_LIMITS if name != wanted and payload.get(name) is not None), None
-    )
+        return {}
+    given = (name for name in _TOKEN_LIMITS if name != wanted and payload.get(name) is not None)
+    return dict.fromkeys(islice(given, 1), wanted)

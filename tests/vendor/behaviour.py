@@ -30,6 +30,11 @@ class Behaviour:
     content_type: str | None = None
     usage: Mapping[str, Any] | None = field(default_factory=lambda: USAGE)
     extra: Mapping[str, Any] = field(default_factory=dict)
+    #: More of the plain answer's message, such as `tool_calls`; replaces what stands there.
+    message: Mapping[str, Any] = field(default_factory=dict)
+    #: Streamed in place of the text's words.
+    deltas: Sequence[Mapping[str, Any]] | None = None
+    finish_reason: str = "stop"
     #: One for each word of the text, sent where the request asks for `logprobs`.
     logprobs: Sequence[float] | None = None
     delay_s: float = 0.0
