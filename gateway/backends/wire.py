@@ -12,15 +12,16 @@ import orjson
 from gateway.core.request import ChatRequest
 
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
-#: A name and its value: a string, a flat object, or a number, true, false or null.
+_VALUE = rb'(\s*:\s*)("(?:[^"\\]|\\.)*"|\{[^{}]*\}|[^\s"{}\[\],]+)'
+#: A quoted name, and the member: its colon and its value, a string, a flat object or one word.
 _MEMBERS = {
-    name: re.compile(rb'"%b"(\s*:\s*)("(?:[^"\\]|\\.)*"|\{[^{}]*\}|[^\s"{}\[\],]+)' % name.encode())
+    name: (quoted := b'"%b"' % name.encode(), re.compile(quoted + _VALUE))
     for name in ("model", "stream_options", "logprobs", *_TOKEN_LIMITS)
 }
 #: Where a name stands at several places, so many of them are tried, in a body of at most so many
 #: bytes: each try parses the body again, while other requests wait.
 _MOST_TRIES = 4
-_LONGEST_TO_TRY = 1024 * 1024
+_LONGEST_TO_TRY = 256 * 1024
 
 
 def upstream_body(
@@ -62,18 +63,23 @@ def _spliced(
 
     Members that the body doesn't have come at its end.
     """
-    if not payload.keys().isdisjoint(names.values()):
+    if names and not payload.keys().isdisjoint(names.values()):
         return None
-    found: list[tuple[re.Match[bytes], bytes]] = []
-    for name in (changes.keys() | names.keys()) & payload.keys():
+    edits: list[tuple[int, int, bytes]] = []
+    added: dict[str, Any] = {}
+    for name in (*changes, *names):
+        if name not in payload:
+            added[name] = changes[name]
+            continue
         member = _top_level_member(raw, payload, name)
         if member is None:
             return None
-        value = orjson.dumps(changes[name]) if name in changes else member[2]
-        found.append((member, orjson.dumps(names.get(name, name)) + member[1] + value))
-    for member, replacement in sorted(found, key=lambda one: one[0].start(), reverse=True):
-        raw = raw[: member.start()] + replacement + raw[member.end() :]
-    added = {name: value for name, value in changes.items() if name not in payload}
+        if name in changes:
+            edits.append((*member.span(2), orjson.dumps(changes[name])))
+        else:
+            edits.append((member.start(), member.start(1), orjson.dumps(names[name])))
+    for start, end, replacement in sorted(edits, reverse=True):
+        raw = raw[:start] + replacement + raw[end:]
     return raw.rstrip()[:-1] + b"," + orjson.dumps(added)[1:] if added else raw
 
 
@@ -83,12 +89,12 @@ def _top_level_member(raw: bytes, payload: Mapping[str, Any], name: str) -> re.M
     A name can be spelt with escapes and stand twice or deeper. If it stands once in a body without
     escaped ASCII, that one is it.
     """
-    quoted = b'"%b"' % name.encode()
+    quoted, pattern = _MEMBERS[name]
     if raw.count(quoted) == 1 and b"\\u00" not in raw:
-        return _MEMBERS[name].search(raw)
+        return pattern.search(raw)
     if len(raw) > _LONGEST_TO_TRY:
         return None
-    candidates = islice(_MEMBERS[name].finditer(raw), _MOST_TRIES)
+    candidates = islice(pattern.finditer(raw), _MOST_TRIES)
     others = {key: value for key, value in payload.items() if key != name}
     return next((one for one in candidates if _others_without(raw, one) == others), None)
 
