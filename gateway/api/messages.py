@@ -26,6 +26,7 @@ from gateway.core.errors import GatewayError
 from gateway.core.request import ChatRequest
 from gateway.core.usage import estimate_tokens
 from gateway.wire.anthropic_answer import message_of, messages_usage
+from gateway.wire.anthropic_content import cites
 from gateway.wire.anthropic_request import chat_body
 from gateway.wire.anthropic_stream import EventsFromChunks, framed
 from gateway.wire.events import objects_in
@@ -200,6 +201,10 @@ def _own_blocks(content: list[Any], where: str) -> Iterator[str]:
         is_stored = isinstance(source, dict) and source.get("type") == "file"
         if block.get("type") not in _TRANSLATED_BLOCKS or is_stored:
             yield f"{where}[{index}]"
+        if block.get("transformations"):
+            yield f"{where}[{index}].transformations"
+        if block.get("type") == "document" and cites(block):
+            yield f"{where}[{index}].citations"
 
 
 def _as_chunk(completion: Mapping[str, Any]) -> dict[str, Any]:

@@ -263,7 +263,7 @@ def _is_native(request: ChatRequest) -> bool:
 
 def _ignored(chat: Mapping[str, Any], messages: Mapping[str, Any]) -> tuple[str, ...]:
     names = sorted(name for name in IGNORED_FIELDS & chat.keys() if chat[name])
-    return (*names, *left_out(chat, messages))
+    return tuple(dict.fromkeys((*names, *left_out(chat, messages))))
 
 
 def parsed(raw: bytes) -> dict[str, Any]:

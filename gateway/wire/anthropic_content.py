@@ -1,7 +1,8 @@
 """Parts of a chat message and Anthropic's content blocks, both ways.
 
-What neither side names (`search_result`, a server tool's blocks) passes untouched, and so does
-`cache_control`. An image's `detail`, a document's `citations` and `context` have no counterpart.
+What neither side names (`search_result`, a server tool's blocks, `cache_control`) passes untouched.
+An image's `detail` and OpenAI's `prompt_cache_breakpoint` have no counterpart, nor have citations
+of a document.
 """
 
 from __future__ import annotations
@@ -34,11 +35,13 @@ def blocks_of(content: object, param: str) -> list[Json]:
 def _block(part: Json, param: str) -> Json:
     match part.get("type"):
         case "text":
-            return {"type": "text", "text": text_at(part, "text", param), **_marks(part)}
+            return {"type": "text", "text": text_at(part, "text", param), **_rest(part, "text")}
         case "refusal":
-            return {"type": "text", "text": text_at(part, "refusal", param), **_marks(part)}
+            text = text_at(part, "refusal", param)
+            return {"type": "text", "text": text, **_rest(part, "refusal")}
         case "image_url":
-            return {"type": "image", "source": _image_source(part, param), **_marks(part)}
+            source = _image_source(part, param)
+            return {"type": "image", "source": source, **_rest(part, "image_url")}
         case "file":
             return _document(part, param)
         case "input_audio":
@@ -47,10 +50,9 @@ def _block(part: Json, param: str) -> Json:
             return part
 
 
-def _marks(holder: Mapping[str, Any]) -> Json:
+def _rest(holder: Mapping[str, Any], *read: str) -> Json:
     """What stays on a part as it is, in either form."""
-    mark = holder.get("cache_control")
-    return {} if mark is None else {"cache_control": mark}
+    return without(holder, "type", "prompt_cache_breakpoint", *read)
 
 
 def _image_source(part: Json, param: str) -> Json:
@@ -77,7 +79,8 @@ def _document(part: Json, param: str) -> Json:
     file = object_at(part.get("file"), f"{param}.file")
     name = file.get("filename")
     title = {"title": name} if isinstance(name, str) and name else {}
-    return {"type": "document", "source": _document_source(file, param), **title, **_marks(part)}
+    source = _document_source(file, param)
+    return {"type": "document", "source": source, **title, **_rest(part, "file")}
 
 
 def _document_source(file: Json, param: str) -> Json:
@@ -112,7 +115,7 @@ def parts_of(content: object, param: str) -> list[Json]:
 def _parts(block: Json, param: str) -> list[Json]:
     match block.get("type"):
         case "text":
-            return [{"type": "text", "text": text_at(block, "text", param), **_marks(block)}]
+            return [{"type": "text", "text": text_at(block, "text", param), **_rest(block, "text")}]
         case "image":
             return [_image_part(block, param)]
         case "document":
@@ -128,7 +131,7 @@ def _image_part(block: Json, param: str) -> Json:
     return {
         "type": "image_url",
         "image_url": {"url": _url_of(source, f"{param}.source")},
-        **_marks(block),
+        **_rest(block, "source"),
     }
 
 
@@ -141,20 +144,33 @@ def _url_of(source: Json, param: str) -> str:
 
 def _document_parts(block: Json, param: str) -> list[Json]:
     source = object_at(block.get("source"), f"{param}.source")
-    title = block.get("title") or None
+    title, context = block.get("title") or None, block.get("context") or None
+    headings = [text for text in (title, context) if isinstance(text, str)]
+    rest = _rest(block, "source", "title", "context", "" if cites(block) else "citations")
     match source.get("type"):
         case "text":
-            data = text_at(source, "data", f"{param}.source")
-            text = data if title is None else f"{title}\n\n{data}"
-            return [{"type": "text", "text": text, **_marks(block)}]
+            texts = [*headings, text_at(source, "data", f"{param}.source")]
+            return [{"type": "text", "text": "\n\n".join(texts), **rest}]
         case "content":
-            return parts_of(source.get("content"), f"{param}.source.content")
+            parts = parts_of(source.get("content"), f"{param}.source.content")
+            return [*_heading(headings), *parts[:-1], *({**last, **rest} for last in parts[-1:])]
         case "file":
             file: Json = {"file_id": text_at(source, "file_id", f"{param}.source")}
         case _:
             file = {"file_data": _url_of(source, f"{param}.source")}
     named = {} if title is None else {"filename": title}
-    return [{"type": "file", "file": {**file, **named}, **_marks(block)}]
+    heading = _heading(headings[len(named) :])
+    return [*heading, {"type": "file", "file": {**file, **named}, **rest}]
+
+
+def _heading(texts: list[str]) -> list[Json]:
+    return [{"type": "text", "text": "\n\n".join(texts)}] if texts else []
+
+
+def cites(block: Mapping[str, Any]) -> bool:
+    """Whether a document asks for citations of it."""
+    citations = block.get("citations")
+    return bool(citations.get("enabled") if isinstance(citations, dict) else citations)
 
 
 def result_parts(content: object, param: str) -> tuple[list[Json], list[Json]]:
@@ -171,8 +187,10 @@ def result_parts(content: object, param: str) -> tuple[list[Json], list[Json]]:
             case "image_url" | "file":
                 attachments.append(part)
             case _:
+                mark = part.get("cache_control")
                 text = compact(without(part, "cache_control"))
-                texts.append({"type": "text", "text": text, **_marks(part)})
+                marked = {} if mark is None else {"cache_control": mark}
+                texts.append({"type": "text", "text": text, **marked})
     return texts, attachments
 
 

@@ -178,13 +178,18 @@ def chat_options(messages: Mapping[str, Any]) -> Json:
     metadata = object_at(messages.get("metadata") or {}, "metadata")
     if user := metadata.get("user_id"):
         options["user"] = user
-    if tier := _CHAT_TIERS.get(str(messages.get("service_tier"))):
-        options["service_tier"] = tier
+    if others := without(metadata, "user_id"):
+        options["metadata"] = others
+    if (tier := messages.get("service_tier")) is not None:
+        options["service_tier"] = _CHAT_TIERS.get(str(tier), tier)
     if messages.get("stream"):
         options["stream_options"] = {"include_usage": True}
     output = object_at(messages.get("output_config") or {}, "output_config")
-    if effort := _effort(object_at(messages.get("thinking") or {}, "thinking"), output):
+    thinking = object_at(messages.get("thinking") or {}, "thinking")
+    if effort := _effort(thinking, output):
         options["reasoning_effort"] = effort
+    if thinking and not _says_it_all(thinking, output):
+        options["thinking"] = thinking
     if (wanted := output.get("format")) is not None:
         schema = object_at(wanted, "output_config.format").get("schema")
         named = {"name": "answer", "schema": schema, "strict": True}
@@ -207,6 +212,20 @@ def _effort(thinking: Json, output: Json) -> str | None:
     return next((name for name, most in THINKING_TOKENS.items() if budget <= most), "xhigh")
 
 
+def _says_it_all(thinking: Json, output: Json) -> bool:
+    """Whether an effort is all that is asked of the thinking."""
+    has_effort = isinstance(output.get("effort"), str)
+    match thinking.get("type"):
+        case "disabled":
+            return thinking.keys() == {"type"}
+        case "adaptive":
+            return has_effort and thinking.keys() == {"type"}
+        case "enabled":
+            return not has_effort and thinking.keys() == {"type", "budget_tokens"}
+        case _:
+            return False
+
+
 def chat_tool_choice(messages: Mapping[str, Any]) -> Json:
     """The chat body's `tool_choice` and `parallel_tool_calls`, as far as they are set."""
     if messages.get("tool_choice") is None:
@@ -218,6 +237,8 @@ def chat_tool_choice(messages: Mapping[str, Any]) -> Json:
         chosen["tool_choice"] = {"type": "function", "function": {"name": name}}
     elif choice.get("type") in _CHAT_CHOICES:
         chosen["tool_choice"] = _CHAT_CHOICES[choice["type"]]
+    else:
+        chosen["tool_choice"] = without(choice, "disable_parallel_tool_use")
     if choice.get("disable_parallel_tool_use"):
         chosen["parallel_tool_calls"] = False
     return chosen

@@ -37,6 +37,7 @@ DEFAULT_MAX_TOKENS = 4096
 _INSTRUCTIONS = frozenset({"system", "developer"})
 _NOT_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 _THINKING = frozenset({"thinking", "redacted_thinking"})
+_TURN = ("role", "content")
 _NO_PARAMETERS: Json = {"type": "object", "properties": {}}
 
 
@@ -186,9 +187,9 @@ def chat_body(messages: Mapping[str, Any]) -> Json:
         checked = objects_at(content, f"{param}.content")
         match message.get("role"):
             case "user":
-                chat += _user_messages(checked, param)
+                chat += _user_messages(message, checked, param)
             case "assistant":
-                chat.append(_assistant_message(checked, param))
+                chat.append(_assistant_message(message, checked, param))
             case "system":
                 chat.append({"role": "system", "content": folded(parts_of(checked, param))})
             case role:
@@ -203,7 +204,7 @@ def chat_body(messages: Mapping[str, Any]) -> Json:
     }
 
 
-def _user_messages(blocks: list[Json], param: str) -> list[Json]:
+def _user_messages(message: Json, blocks: list[Json], param: str) -> list[Json]:
     tool_messages: list[Json] = []
     attached: list[Json] = []
     for block in blocks:
@@ -221,11 +222,12 @@ def _user_messages(blocks: list[Json], param: str) -> list[Json]:
     rest = [block for block in blocks if block.get("type") != "tool_result"]
     parts = [*attached, *parts_of(rest, f"{param}.content")]
     if parts or not tool_messages:
-        return [*tool_messages, {"role": "user", "content": folded(parts) if parts else ""}]
+        said = folded(parts) if parts else ""
+        return [*tool_messages, {"role": "user", "content": said, **without(message, *_TURN)}]
     return tool_messages
 
 
-def _assistant_message(blocks: list[Json], param: str) -> Json:
+def _assistant_message(message: Json, blocks: list[Json], param: str) -> Json:
     thinking = [block for block in blocks if block.get("type") in _THINKING]
     calls = [_tool_call(block, param) for block in blocks if block.get("type") == "tool_use"]
     rest = [block for block in blocks if block.get("type") not in _THINKING | {"tool_use"}]
@@ -235,6 +237,7 @@ def _assistant_message(blocks: list[Json], param: str) -> Json:
         "content": folded(parts) if parts else (None if calls else ""),
         **({"thinking_blocks": thinking} if thinking else {}),
         **({"tool_calls": calls} if calls else {}),
+        **without(message, *_TURN),
     }
 
 
