@@ -212,7 +212,8 @@ def _user_messages(message: Json, blocks: list[Json], param: str) -> list[Json]:
             continue
         identifier = text_at(block, "tool_use_id", param)
         texts, attachments = result_parts(block.get("content"), f"{param}.content")
-        kept = {key: block[key] for key in ("is_error", "cache_control") if block.get(key)}
+        marks = without(block, "type", "tool_use_id", "content")
+        kept = {key: value for key, value in marks.items() if value is not False}
         content = folded(texts) if texts else ""
         tool_messages.append(
             {"role": "tool", "tool_call_id": identifier, "content": content, **kept}
