@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-LOCKS = ("development.txt", "cuda.txt")
+LOCKS = ("development.txt", "cuda.txt", "llamaindex.txt")
 TIMEOUT_S = 120
 
 

@@ -10,7 +10,7 @@ import orjson
 
 from gateway.api.errors import envelope
 from gateway.api.parse import parse_chat
-from gateway.api.respond import EventStream, usage_with_cost, whole_usd, with_cost
+from gateway.api.respond import EventStream, cost_spliced, usage_with_cost, whole_usd, with_cost
 from gateway.core.answer import Answer, Chunk, Item
 from gateway.core.entry import LedgerEntry
 from gateway.core.errors import GatewayError
@@ -52,11 +52,15 @@ class ChatEvents:
         return self._with_usage(item)
 
     def _with_usage(self, chunk: Chunk) -> bytes:
+        entry = self._entry
         payload = dict(chunk.payload or {})
         usage = payload.pop("usage", None)
         if self._include_usage:
             self._usage_sent = True
-            payload["usage"] = usage_with_cost(usage, self._entry)
+            spliced = cost_spliced(chunk.frames, usage, entry, whole_usd(entry))
+            if spliced is not None:
+                return spliced
+            payload["usage"] = usage_with_cost(usage, entry)
         elif not payload.get("choices"):
             return b""
         return self.framed(payload)

@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, WithJsonSchema, with_config
 from typing_extensions import TypedDict
 
 from gateway.api.parse import ModelName, checked, parse_object
-from gateway.api.respond import EventStream, spliced_cost, usage_with_cost, whole_usd
+from gateway.api.respond import EventStream, cost_spliced, usage_with_cost, whole_usd
 from gateway.core.answer import Answer
 from gateway.core.entry import LedgerEntry
 from gateway.core.errors import InvalidRequest
@@ -65,7 +65,7 @@ class EmbeddingsFormat:
 
     def answer(self, request: ChatRequest, answer: Answer, entry: LedgerEntry) -> bytes:
         """The backend's own bytes, with the cost added to its usage."""
-        spliced = spliced_cost(answer, entry, whole_usd(entry))
+        spliced = cost_spliced(answer.raw, answer.payload.get("usage"), entry, whole_usd(entry))
         if spliced is not None:
             return spliced
         payload = orjson.loads(answer.raw)

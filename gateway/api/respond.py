@@ -107,17 +107,15 @@ def _header_text(text: str) -> bytes:
 
 def with_cost(answer: Answer, entry: LedgerEntry, usd: bytes | None) -> bytes:
     """The answer's bytes with `usage.cost` and `usage.cost_details`, the rest untouched."""
-    spliced = spliced_cost(answer, entry, usd)
+    usage = answer.payload.get("usage")
+    spliced = cost_spliced(answer.raw, usage, entry, usd)
     if spliced is not None:
         return spliced
-    usage = usage_with_cost(answer.payload.get("usage"), entry)
-    return orjson.dumps({**answer.payload, "usage": usage})
+    return orjson.dumps({**answer.payload, "usage": usage_with_cost(usage, entry)})
 
 
-def spliced_cost(answer: Answer, entry: LedgerEntry, usd: bytes | None) -> bytes | None:
-    """As `with_cost`; None where the bytes don't allow it."""
-    raw = answer.raw
-    usage = answer.payload.get("usage")
+def cost_spliced(raw: bytes, usage: object, entry: LedgerEntry, usd: bytes | None) -> bytes | None:
+    """The bytes that hold a `usage` object, the cost put in it; None where that isn't sure."""
     if not isinstance(usage, dict) or "cost" in usage or raw.count(b'"usage"') != 1:
         return None
     match = _USAGE_OBJECT.match(raw, raw.find(b'"usage"'))

@@ -9,13 +9,17 @@ from typing import Any
 
 import orjson
 
-_MODEL_MEMBER = re.compile(rb'"model"\s*:\s*"(?:[^"\\]|\\.)*"')
-#: A letter of `model`, spelt with an escape.
-_ESCAPED_LETTER = re.compile(rb"\\u006[45cdf]", re.IGNORECASE)
-#: Members named `model` that are looked at, and bytes of a body that is parsed for each of them.
-_MOST_MEMBERS = 4
-_LONGEST_READ_AGAIN = 1024 * 1024
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
+_VALUE = rb'(\s*:\s*)("(?:[^"\\]|\\.)*"|\{[^{}]*\}|[^\s"{}\[\],]+)'
+#: A quoted name, and the member: its colon and its value, a string, a flat object or one word.
+_MEMBERS = {
+    name: (quoted := b'"%b"' % name.encode(), re.compile(quoted + _VALUE))
+    for name in ("model", "stream_options", "logprobs", *_TOKEN_LIMITS)
+}
+#: Where a name stands at several places, so many of them are tried, in a body of at most so many
+#: bytes: each try parses the body again, while other requests wait.
+_MOST_TRIES = 4
+_LONGEST_TO_TRY = 256 * 1024
 
 
 def upstream_body(
@@ -34,60 +38,82 @@ def upstream_body(
     `stream_options.include_usage`, `ask_logprobs` adds `logprobs`; `max_tokens_field` names the
     limit's field upstream.
     """
-    other_limit = _limit_to_rename(payload, max_tokens_field)
+    changes: dict[str, Any] = {"model": model}
     options = payload.get("stream_options")
-    added: dict[str, Any] = {}
     if ask_usage and not (isinstance(options, Mapping) and options.get("include_usage")):
-        added["stream_options"] = {**(options or {}), "include_usage": True}
+        changes["stream_options"] = {**(options or {}), "include_usage": True}
     if ask_logprobs and not payload.get("logprobs"):
-        added["logprobs"] = True
-    if other_limit is None and not added.keys() & payload.keys():
-        spliced = _splice_model(raw, model)
-        if spliced is not None:
-            return spliced.rstrip()[:-1] + b"," + orjson.dumps(added)[1:] if added else spliced
-    changed = {
-        (max_tokens_field if key == other_limit else key): value for key, value in payload.items()
-    }
-    return orjson.dumps({**changed, "model": model, **added})
+        changes["logprobs"] = True
+    names = _renamed_limit(payload, max_tokens_field)
+    spliced = _spliced(raw, payload, changes, names)
+    if spliced is not None:
+        return spliced
+    merged = {**payload, **changes}.items()
+    taken = names.values()  # such a member is null, else nothing were renamed to it
+    whole = {names.get(name, name): value for name, value in merged if name not in taken}
+    return orjson.dumps(whole)
 
 
 def with_model(raw: bytes, model: str) -> bytes:
     """A JSON object's bytes with its `model` replaced, everything else as it was."""
-    spliced = _splice_model(raw, model)
-    return orjson.dumps({**orjson.loads(raw), "model": model}) if spliced is None else spliced
+    return upstream_body(raw, orjson.loads(raw), model)
 
 
-def _splice_model(raw: bytes, model: str) -> bytes | None:
-    """The bytes with the model's name exchanged; None unless that is surely right.
+def _spliced(
+    raw: bytes, payload: Mapping[str, Any], changes: Mapping[str, Any], names: Mapping[str, str]
+) -> bytes | None:
+    """The bytes with other values and names for some top-level members; None unless surely right.
 
-    A key can be spelt with escapes and stand twice or deeper. With a single `"model"` that has a
-    string and no escaped letter of it in the body, that one is the top-level key.
+    Members that the body doesn't have come at its end.
     """
-    most = (
-        1 if raw.count(b'"model"') == 1 else _MOST_MEMBERS + 1
-    )  # counting is quick, reading isn't
-    members = list(islice(_MODEL_MEMBER.finditer(raw), most))
-    if len(members) == 1 and not (b"\\u00" in raw and _ESCAPED_LETTER.search(raw)):
-        member = members[0]
-    elif len(members) > _MOST_MEMBERS or len(raw) > _LONGEST_READ_AGAIN:
+    if names and not payload.keys().isdisjoint(names.values()):
         return None
-    else:
-        # The only one at the top is the one without which there is none.
-        alone = (one for one in members if "model" not in orjson.loads(_renamed(raw, one)))
-        if (found := next(alone, None)) is None:
+    edits: list[tuple[int, int, bytes]] = []
+    added: dict[str, Any] = {}
+    for name in (*changes, *names):
+        if name not in payload:
+            added[name] = changes[name]
+            continue
+        member = _top_level_member(raw, payload, name)
+        if member is None:
             return None
-        member = found
-    return raw[: member.start()] + b'"model":' + orjson.dumps(model) + raw[member.end() :]
+        if name in changes:
+            edits.append((*member.span(2), orjson.dumps(changes[name])))
+        else:
+            edits.append((member.start(), member.start(1), orjson.dumps(names[name])))
+    for start, end, replacement in sorted(edits, reverse=True):
+        raw = raw[:start] + replacement + raw[end:]
+    return raw.rstrip()[:-1] + b"," + orjson.dumps(added)[1:] if added else raw
 
 
-def _renamed(raw: bytes, member: re.Match[bytes]) -> bytes:
-    """The body with another key in the model's place."""
-    return raw[: member.start()] + b'"":0' + raw[member.end() :]
+def _top_level_member(raw: bytes, payload: Mapping[str, Any], name: str) -> re.Match[bytes] | None:
+    """Where a member of the outermost object stands; None unless that is sure.
 
-
-def _limit_to_rename(payload: Mapping[str, Any], wanted: str | None) -> str | None:
-    if wanted is None or payload.get(wanted) is not None:
+    A name can be spelt with escapes and stand twice or deeper. If it stands once in a body without
+    escaped ASCII, that one is it.
+    """
+    quoted, pattern = _MEMBERS[name]
+    if raw.count(quoted) == 1 and b"\\u00" not in raw:
+        return pattern.search(raw)
+    if len(raw) > _LONGEST_TO_TRY:
         return None
-    return next(
-        (name for name in _TOKEN_LIMITS if name != wanted and payload.get(name) is not None), None
-    )
+    candidates = islice(pattern.finditer(raw), _MOST_TRIES)
+    others = {key: value for key, value in payload.items() if key != name}
+    return next((one for one in candidates if _others_without(raw, one) == others), None)
+
+
+def _others_without(raw: bytes, member: re.Match[bytes]) -> dict[str, Any] | None:
+    """The outermost object's other members, if this is one of it."""
+    emptied = raw[: member.start()] + b'"":0' + raw[member.end() :]
+    try:
+        parsed: dict[str, Any] = orjson.loads(emptied)
+    except orjson.JSONDecodeError:  # it stood in a string
+        return None
+    return parsed if parsed.pop("", None) == 0 else None
+
+
+def _renamed_limit(payload: Mapping[str, Any], wanted: str | None) -> dict[str, str]:
+    if wanted is None or payload.get(wanted) is not None:
+        return {}
+    given = (name for name in _TOKEN_LIMITS if name != wanted and payload.get(name) is not None)
+    return dict.fromkeys(islice(given, 1), wanted)

@@ -13,16 +13,16 @@ from gateway.core.request import ChatRequest
 from gateway.routing.conversation import Conversation, text_of
 from gateway.routing.language import language_of
 
-#: The request field that asks for a capability, for the client's error message.
-FIELD_OF = {
-    Capability.TOOLS: "tools",
-    Capability.JSON_SCHEMA: "response_format",
-    Capability.JSON_OBJECT: "response_format",
-    Capability.VISION: "messages",
-    Capability.AUDIO: "messages",
-    Capability.FILES: "messages",
-    Capability.LOGPROBS: "logprobs",
-    Capability.MULTIPLE_CHOICES: "n",
+#: The request fields that may ask for a capability, for the client's error message.
+FIELDS_OF = {
+    Capability.TOOLS: ("tools", "functions", "messages"),
+    Capability.JSON_SCHEMA: ("response_format",),
+    Capability.JSON_OBJECT: ("response_format",),
+    Capability.VISION: ("messages",),
+    Capability.AUDIO: ("audio", "modalities", "messages"),
+    Capability.FILES: ("messages",),
+    Capability.LOGPROBS: ("logprobs", "top_logprobs"),
+    Capability.MULTIPLE_CHOICES: ("n",),
 }
 
 #: A token is never longer than this on average over a long text, in any tokenizer we know: text
@@ -79,9 +79,14 @@ def _part_needs(parts: Iterable[object]) -> Iterator[Capability]:
             yield _PARTS[kind]
 
 
+def _field_of(need: Capability, request: ChatRequest) -> str:
+    *others, last = FIELDS_OF[need]
+    return next((name for name in others if request.payload.get(name)), last)
+
+
 def _is_neutral(name: str, value: object) -> bool:
     """Whether a field asks for nothing, as null, false, 0 and an empty object do."""
-    if name == "seed":  # each is as good as another, 0 too
+    if name in {"seed", "web_search_options"}:  # a seed of 0 is one, and {} asks for a search
         return value is None
     if name == "modalities":
         return not value or value == ["text"]
@@ -109,7 +114,7 @@ class CapabilityFilter:
             return Exclusion(deployment, "unavailable", deployment.unavailable)
         for need in Capability:
             if need in needs and need not in deployment.capabilities:
-                return Exclusion(deployment, f"needs_{need.value}", FIELD_OF[need])
+                return Exclusion(deployment, f"needs_{need.value}", _field_of(need, request))
         if (excluded := self._field_exclusion(deployment, request)) is not None:
             return excluded
         if deployment.languages is not None:

@@ -166,9 +166,7 @@ async def test_its_own_wire_passes_untouched(
     assert answer.wire == "messages"
     assert answer.payload["x_vendor"] == {"deep": [1, 2.5]}
     sent = native().native or b""
-    assert vendor.received[0].raw == sent.replace(
-        b'"model": "auto"', b'"model":"%s"' % (CLAUDE.model.encode())
-    )
+    assert vendor.received[0].raw == sent.replace(b'"auto"', b'"%s"' % CLAUDE.model.encode())
     chunks = await chunks_of(backend, native(stream=True))
     assert {chunk.wire for chunk in chunks} == {"messages"}
     events = payloads(chunks)

@@ -90,7 +90,14 @@ def test_bytes_are_kept_where_nothing_changed() -> None:
         b'"model": "auto", "messages": [{"role":"user","content":"\xc3\xa9 \\/ \xe6\x9d\xb1"}] }'
     )
     sent = body_of(parse_chat(raw.replace(b"seed", b"x_id")), "gpt")
-    assert sent == raw.replace(b"seed", b"x_id").replace(b'"model": "auto"', b'"model":"gpt"')
+    assert sent == raw.replace(b"seed", b"x_id").replace(b"auto", b"gpt")
+
+
+def test_a_limit_renamed_takes_the_place_of_a_null() -> None:
+    request = parse_chat(request_bytes({"max_tokens": 5, "max_completion_tokens": None}))
+    sent = orjson.loads(body_of(request, "m", max_tokens_field="max_completion_tokens"))
+    assert sent["max_completion_tokens"] == 5
+    assert "max_tokens" not in sent
 
 
 @pytest.mark.parametrize(
@@ -106,7 +113,7 @@ def test_other_models_in_a_body_are_no_reason_to_write_it_anew(rest: bytes, firs
     own, number = b'"model" : "auto"', b'"x_id": 123456789012345678901234567890, "y": 1.50'
     members = (own, rest, number) if first else (rest, number, own)
     raw = b'{ %b,"messages":[{"role":"user","content":"x"}]}' % b", ".join(members)
-    assert with_model(raw, "gpt") == raw.replace(own, b'"model":"gpt"')
+    assert with_model(raw, "gpt") == raw.replace(b'"auto"', b'"gpt"')
 
 
 def test_a_body_with_very_many_models_is_written_anew() -> None:
@@ -123,3 +130,31 @@ def test_the_token_limit_is_renamed_for_upstreams_that_know_one_name() -> None:
     assert list(sent) == [
         "max_completion_tokens" if key == "max_tokens" else key for key in request.payload
     ]
+
+
+#: Other places where the names stand, and numbers that writing JSON again would change.
+DECOYS = (
+    b'"tools": [{"model": "auto", "max_tokens": 5, "stream_options": null}], "x": 1E5,'
+    b' "big": 123456789012345678901234567890, "text": "\\u00e9 \\"model\\": \\"auto\\""'
+)
+
+
+@pytest.mark.parametrize("options", [b"null", b"{}", b'{"include_usage": false}'])
+def test_bytes_are_kept_where_names_stand_elsewhere_too(options: bytes) -> None:
+    before = b'{%b, "model": "auto", "max_tokens": 5, ' % DECOYS
+    after = b' "messages": [{"role": "user", "content": "model"}]}'
+    raw = b'%b"stream": true, "stream_options": %b,%b' % (before, options, after)
+    sent = body_of(parse_chat(raw), "gpt", ask_usage=True, max_tokens_field="max_completion_tokens")
+    expected = (
+        b'{%b, "model": "gpt", "max_completion_tokens": 5, ' % DECOYS
+        + b'"stream": true, "stream_options": {"include_usage":true},'
+        + after
+    )
+    assert sent == expected
+
+
+def test_a_long_body_with_names_elsewhere_is_written_again() -> None:
+    text = b"x" * 1024 * 1024
+    raw = b'{"x": {"model": 1.0}, "model": "auto", "messages": [{"role": "user", "content": "%b"}]}'
+    sent = body_of(parse_chat(raw % text), "gpt")
+    assert orjson.loads(sent) == {**orjson.loads(raw % text), "model": "gpt"}

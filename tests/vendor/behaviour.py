@@ -46,6 +46,11 @@ class Behaviour:
     tool_calls: Sequence[tuple[str, str]] = ()
     #: What the model thinks before it answers.
     thinking: str | None = None
+    #: More of the plain answer's message, such as `tool_calls`; replaces what stands there.
+    message: Mapping[str, Any] = field(default_factory=dict)
+    #: Streamed in place of the text's words.
+    deltas: Sequence[Mapping[str, Any]] | None = None
+    finish_reason: str = "stop"
     #: One for each word of the text, sent where the request asks for `logprobs`.
     logprobs: Sequence[float] | None = None
     delay_s: float = 0.0

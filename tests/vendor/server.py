@@ -192,16 +192,16 @@ def _completion(body: dict[str, Any], behaviour: Behaviour) -> bytes:
         "annotations": [],
         **({"reasoning_content": behaviour.thinking} if behaviour.thinking else {}),
         **({"tool_calls": _tool_calls(behaviour)} if behaviour.tool_calls else {}),
+        **behaviour.message,
     }
     logprobs = _logprobs(body, behaviour)
     content = {"content": [entry for word in logprobs for entry in word]} if logprobs else None
-    choice = {
-        "index": 0,
-        "message": message,
-        "logprobs": content,
-        "finish_reason": _finish_reason(behaviour),
-    }
-    payload = {**_envelope(body, "chat.completion", behaviour), "choices": [choice]}
+    reason = _finish_reason(behaviour)
+    choices = [
+        {"index": index, "message": message, "logprobs": content, "finish_reason": reason}
+        for index in range(body.get("n") or 1)
+    ]
+    payload = {**_envelope(body, "chat.completion", behaviour), "choices": choices}
     if behaviour.usage is not None:
         payload["usage"] = behaviour.usage
     return json.dumps(payload, ensure_ascii=False).encode()
@@ -254,13 +254,23 @@ def _logprobs(body: dict[str, Any], behaviour: Behaviour) -> list[list[dict[str,
 
 
 def _choices(body: dict[str, Any], behaviour: Behaviour) -> Iterator[dict[str, Any]]:
+    """One choice an event; several answers take turns."""
+    for choice in _single_choice(body, behaviour):
+        for index in range(body.get("n") or 1):
+            yield {**choice, "index": index}
+
+
+def _single_choice(body: dict[str, Any], behaviour: Behaviour) -> Iterator[dict[str, Any]]:
     yield {"index": 0, "delta": {"role": "assistant", "content": ""}, "finish_reason": None}
     if behaviour.thinking:
         thought = {"reasoning_content": behaviour.thinking}
         yield {"index": 0, "delta": thought, "finish_reason": None}
     logprobs = _logprobs(body, behaviour)
-    for number, word in enumerate(_words(behaviour)):
-        choice = {"index": 0, "delta": {"content": word}, "finish_reason": None}
+    deltas = behaviour.deltas
+    if deltas is None:
+        deltas = [{"content": word} for word in _words(behaviour)]
+    for number, delta in enumerate(deltas):
+        choice = {"index": 0, "delta": delta, "finish_reason": None}
         yield {**choice, "logprobs": {"content": logprobs[number]}} if logprobs else choice
     for number, call in enumerate(_tool_calls(behaviour)):
         text = call["function"]["arguments"]
@@ -285,7 +295,7 @@ def _tool_calls(behaviour: Behaviour) -> list[dict[str, Any]]:
 
 
 def _finish_reason(behaviour: Behaviour) -> str:
-    return "tool_calls" if behaviour.tool_calls else "stop"
+    return "tool_calls" if behaviour.tool_calls else behaviour.finish_reason
 
 
 async def _data_events(body: dict[str, Any], behaviour: Behaviour) -> AsyncIterator[str]:
