@@ -141,7 +141,8 @@ def test_what_the_small_model_cannot_complete_is_refused_by_name(
 def test_a_prompt_that_does_not_fit_is_refused_by_name(
     client: OpenAI, vendor: RunningVendor
 ) -> None:
-    for asked in ({"prompt": "word " * 9000}, {"prompt": "Hi", "max_tokens": 8190}):
+    too_long: list[dict[str, Any]] = [{"prompt": "a " * 9000}, {"prompt": "Hi", "max_tokens": 8190}]
+    for asked in too_long:
         with pytest.raises(openai.BadRequestError) as refused:
             client.completions.create(**{"model": "tiny", **asked})
         assert (refused.value.param, refused.value.code) == ("prompt", "context_length_exceeded")
