@@ -34,7 +34,13 @@ from gateway.wire.events import objects_in
 
 COMPLETIONS = "/v1/completions"
 
-_Tokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, fail_fast=True)]
+#: Tokens of one prompt: more than any model reads.
+MOST_TOKENS = 2_000_000
+
+_Tokens = Annotated[
+    list[Annotated[int, Field(ge=0)]],
+    Field(min_length=1, max_length=MOST_TOKENS, fail_fast=True),
+]
 
 
 @with_config(PERMISSIVE)
@@ -47,6 +53,7 @@ class _CompletionFields(TypedDict):
         | Annotated[list[str], Field(min_length=1, max_length=MOST_PARTS, fail_fast=True)]
         | _Tokens
         | Annotated[list[_Tokens], Field(min_length=1, max_length=MOST_PARTS, fail_fast=True)]
+        | None  # where a text begins
     )
     suffix: NotRequired[str | None]
     max_tokens: NotRequired[Annotated[int, Field(ge=0)] | None]

@@ -57,17 +57,17 @@ def _own_fields(body: Mapping[str, Any]) -> Iterator[str]:
         yield "max_tokens"
 
 
-def prompt_tokens(prompt: str | list[str] | list[int] | list[list[int]]) -> int | None:
+def prompt_tokens(prompt: str | list[str] | list[int] | list[list[int]] | None) -> int | None:
     """The tokens of a prompt that came in tokens, or about how many there are in several texts.
 
     None of a single text, which the chat holds.
     """
-    if isinstance(prompt, str):
+    if prompt is None or isinstance(prompt, str):
         return None
     if _is_texts(prompt):
         texts = [{"content": text} for text in prompt]
         return estimate_tokens(texts) if len(texts) > 1 else None
-    return sum(len(one) if isinstance(one, list) else 1 for one in prompt)
+    return sum(len(one) for one in prompt if isinstance(one, list)) or len(prompt)
 
 
 def _is_texts(prompt: object) -> TypeGuard[list[str]]:

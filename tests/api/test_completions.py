@@ -56,7 +56,7 @@ def test_a_plain_request() -> None:
 
 @pytest.mark.parametrize(
     "prompt",
-    ["", "x", ["x"], [""], ["x", "y"], [0], [1, 2], [[1], [2, 3]], [7] * 200_000],
+    [None, "", "x", ["x"], [""], ["x", "y"], [0], [1, 2], [[1], [2, 3]], [7] * 200_000],
     ids=lambda prompt: str(prompt)[:20],
 )
 def test_prompts(prompt: object) -> None:
@@ -69,11 +69,12 @@ def test_prompts(prompt: object) -> None:
 @pytest.mark.parametrize(
     "prompt",
     [
-        *(None, [], 3, True, {}, {"text": "x"}, [None], [[]], [[1], []]),
+        *([], 3, True, {}, {"text": "x"}, [None], [[]], [[1], []]),
         *(["a", 1], [1, "a"], [["a"]], [[1], "a"], [1.5], [True], [-1], [[1, None]]),
         ["x"] * 50_001,
         [[1]] * 50_001,
         [{}] * 300_000,
+        [7] * 2_000_001,
     ],
     ids=lambda prompt: str(prompt)[:20],
 )

@@ -48,6 +48,7 @@ def test_a_chat_has_the_limit_that_text_completions_have_by_default(fields: dict
 @pytest.mark.parametrize(
     ("fields", "own"),
     [
+        ({"prompt": None}, "prompt"),
         ({"prompt": ["a", "b"]}, "prompt"),
         ({"prompt": [1, 2]}, "prompt"),
         ({"prompt": [[1, 2]]}, "prompt"),
@@ -89,7 +90,7 @@ def test_the_longest_of_several_prompts_is_what_routing_reads(prompt: object, sa
 
 @pytest.mark.parametrize(
     ("prompt", "tokens"),
-    [("text", None), (["text"], None), ([5, 6, 7], 3), ([[5, 6], [7]], 3)],
+    [("text", None), (None, None), (["text"], None), ([5, 6, 7], 3), ([[5, 6], [7]], 3)],
 )
 def test_a_prompt_in_tokens_is_counted(prompt: Any, tokens: int | None) -> None:
     assert prompt_tokens(prompt) == tokens
