@@ -15,6 +15,7 @@ from gateway.api.parse import (
     PERMISSIVE,
     ModelName,
     StreamOptions,
+    check_depth,
     checked,
     parse_object,
 )
@@ -22,12 +23,24 @@ from gateway.api.respond import EventStream, usage_with_cost, whole_usd, with_co
 from gateway.core.answer import Answer, Chunk, Item
 from gateway.core.entry import LedgerEntry
 from gateway.core.request import ChatRequest
-from gateway.wire.completions import chat_body, completion_of, own_field
+from gateway.wire.completions import (
+    DEFAULT_MAX_TOKENS,
+    chat_body,
+    completion_of,
+    own_field,
+    prompt_tokens,
+)
 from gateway.wire.events import objects_in
 
 COMPLETIONS = "/v1/completions"
 
-_Tokens = Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1, max_length=MOST_PARTS)]
+#: Tokens of one prompt: more than any model reads.
+MOST_TOKENS = 2_000_000
+
+_Tokens = Annotated[
+    list[Annotated[int, Field(ge=0)]],
+    Field(min_length=1, max_length=MOST_TOKENS, fail_fast=True),
+]
 
 
 @with_config(PERMISSIVE)
@@ -36,13 +49,14 @@ class _CompletionFields(TypedDict):
 
     model: ModelName
     prompt: (
-        Annotated[str, Field(min_length=1)]
+        str
         | Annotated[list[str], Field(min_length=1, max_length=MOST_PARTS, fail_fast=True)]
         | _Tokens
-        | Annotated[list[_Tokens], Field(min_length=1, max_length=MOST_PARTS)]
+        | Annotated[list[_Tokens], Field(min_length=1, max_length=MOST_PARTS, fail_fast=True)]
+        | None  # where a text begins
     )
     suffix: NotRequired[str | None]
-    max_tokens: NotRequired[Annotated[int, Field(ge=1)] | None]
+    max_tokens: NotRequired[Annotated[int, Field(ge=0)] | None]
     stream: NotRequired[bool | None]
     stream_options: NotRequired[StreamOptions | None]
     temperature: NotRequired[Annotated[float, Field(ge=0, le=2)] | None]
@@ -55,6 +69,7 @@ class _CompletionFields(TypedDict):
     echo: NotRequired[bool | None]
     seed: NotRequired[int | None]
     stop: NotRequired[str | Annotated[list[str], FIRST_FAULT] | None]
+    response_format: NotRequired[dict[str, Any] | None]
 
 
 COMPLETION_FIELDS: TypeAdapter[_CompletionFields] = TypeAdapter(_CompletionFields)
@@ -66,6 +81,7 @@ class CompletionsFormat:
     def parse(self, body: bytes) -> ChatRequest:
         """Check a body and translate it. Raises InvalidRequest naming the field at fault."""
         payload = parse_object(body)
+        check_depth(body, payload)
         fields = checked(COMPLETION_FIELDS, payload)
         chat = chat_body(payload)
         options = fields.get("stream_options")
@@ -79,8 +95,9 @@ class CompletionsFormat:
             max_tokens=chat["max_tokens"],
             endpoint=COMPLETIONS,
             wire="completions",
-            native=body,
+            native=_with_limit(body, payload),
             native_only=own_field(payload),
+            prompt_tokens=prompt_tokens(fields["prompt"]),
         )
 
     def answer(self, request: ChatRequest, answer: Answer, entry: LedgerEntry) -> bytes:
@@ -101,14 +118,25 @@ class CompletionEvents(ChatEvents):
 
     def frames(self, item: Item) -> bytes:
         """The events to send for one item."""
-        if item.wire == "completions":
-            return super().frames(item)
+        return super().frames(item if item.wire == "completions" else self._translated(item))
+
+    def _translated(self, item: Item) -> Item:
         if isinstance(item, Answer):
-            return self.framed(completion_of(item.payload))
+            completion = completion_of(item.payload)
+            return Answer(orjson.dumps(completion), completion)
         if item.usage is not None and item.payload is not None:
-            return self._with_usage(Chunk(b"", payload=completion_of(item.payload)))
-        return b"".join(self.framed(completion_of(one)) for one in objects_in(item.frames))
+            return Chunk(b"", usage=item.usage, payload=completion_of(item.payload))
+        return Chunk(b"".join(self.framed(completion_of(one)) for one in objects_in(item.frames)))
 
     def usage_object(self) -> dict[str, Any]:
         """The usage chunk that the upstream didn't send."""
         return completion_of(super().usage_object())
+
+
+def _with_limit(body: bytes, payload: dict[str, Any]) -> bytes:
+    """The body with the limit that is OpenAI's where the client names none: others have others."""
+    if payload.get("max_tokens") is not None:
+        return body
+    if "max_tokens" in payload:
+        return orjson.dumps({**payload, "max_tokens": DEFAULT_MAX_TOKENS})
+    return body.rstrip()[:-1] + b',"max_tokens":%d}' % DEFAULT_MAX_TOKENS

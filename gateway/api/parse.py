@@ -17,6 +17,8 @@ from gateway.core.request import Caller, ChatRequest
 LONGEST_NAME = 256
 #: Messages, and content parts in all: routing looks at each, while other requests wait.
 MOST_PARTS = 50_000
+#: The most levels of objects and lists that orjson writes; it reads more.
+MOST_LEVELS = 254
 MAX_TAGS = 16
 MAX_TAG_LENGTH = 64
 
@@ -128,6 +130,22 @@ def parse_object(body: bytes) -> dict[str, Any]:
     if not isinstance(payload, dict):
         raise InvalidRequest("The body must be a JSON object.", code="invalid_json")
     return payload
+
+
+def check_depth(raw: bytes, payload: dict[str, Any], *, spare: int = 0) -> None:
+    """Refuse what could be read and, `spare` levels deeper, not be written again: InvalidRequest.
+
+    `payload` is `raw` parsed.
+    """
+    if raw.count(b"{") + raw.count(b"[") <= MOST_LEVELS - spare:
+        return
+    wrapped: Any = payload
+    for _ in range(spare):
+        wrapped = [wrapped]
+    try:
+        orjson.dumps(wrapped)
+    except TypeError:
+        raise InvalidRequest("The body is nested too deeply.", code="invalid_value") from None
 
 
 def _invalid(error: ValidationError) -> InvalidRequest:

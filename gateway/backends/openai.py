@@ -162,7 +162,7 @@ class OpenAIBackend:
             deployment.model,
             ask_usage=request.stream and self._stream_usage,
             ask_logprobs=held is not None,
-            max_tokens_field=self._max_tokens_field,
+            max_tokens_field=self._max_tokens_field if wire == "chat" else None,
         )
         connection = await self._upstream.ask(body, caller, path=path, whole=not request.stream)
         try:

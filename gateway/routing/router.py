@@ -344,14 +344,15 @@ def _refuse(request: ChatRequest, excluded: Sequence[Exclusion]) -> NoReturn:
         for out in excluded
     )
     reasons = {out.reason for out in excluded} - {"unavailable"}
+    said = "prompt" if request.wire == "completions" else "messages"
     if not reasons:
         raise EngineUnavailable(f"No deployment can be called now ({lacks}).", status=503)
     if reasons == {"context_too_long"}:
         raise ContextTooLong(
-            f"The conversation is too long for '{request.model}' ({lacks}).", param="messages"
+            f"The conversation is too long for '{request.model}' ({lacks}).", param=said
         )
     params = [
-        "messages" if out.reason == "needs_language" else out.detail
+        said if out.reason == "needs_language" else out.detail
         for out in excluded
         if out.reason.startswith("needs_") or out.reason == "unsupported_field"
     ]

@@ -3,16 +3,19 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 
+from gateway.api.completions import CompletionsFormat
 from gateway.api.parse import parse_chat
 from gateway.backends.http1 import Timeouts
 from gateway.backends.openai import OpenAIBackend
 from gateway.backends.sse import event_data
 from gateway.core.answer import Answer, Chunk, Item
+from gateway.core.cascade import Cascade
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.errors import (
     StreamInterrupted,
@@ -207,6 +210,53 @@ async def test_the_vendors_refusal_is_told(backend: OpenAIBackend, vendor: Runni
     error = caught.value
     assert (error.message, error.status, error.retry_after_s) == ("simulated 429", 429, 7)
     assert (error.error_type, error.param, error.code) == ("simulated", "p", "c")
+
+
+TEXTS = replace(GPT, wires=frozenset({"chat", "completions"}))
+
+
+def text(**fields: Any) -> ChatRequest:
+    return CompletionsFormat().parse(orjson.dumps({"model": "auto", "prompt": "Once", **fields}))
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_a_text_is_completed_by_an_upstream_that_can(
+    vendor: RunningVendor, stream: bool
+) -> None:
+    backend = OpenAIBackend(
+        base_url=vendor.base_url, api_key=KEY, max_tokens_field="max_completion_tokens"
+    )
+    await backend.start()
+    calls = ((text(stream=stream), TEXTS), (text(stream=stream), GPT), (request(), TEXTS))
+    for asked, deployment in calls:
+        async with aclosing(backend.call(asked, deployment, Caller("r"))) as items:
+            wires = {item.wire async for item in items}
+        is_text = asked.wire == "completions" and deployment is TEXTS
+        assert wires == ({"completions"} if is_text else {"chat"})
+    await backend.stop()
+    as_text, as_chat, chat = vendor.received
+    assert [one.path for one in (as_text, as_chat, chat)] == [
+        "/v1/completions",
+        "/v1/chat/completions",
+        "/v1/chat/completions",
+    ]
+    options = {"stream_options": {"include_usage": True}} if stream else {}
+    expected = {"model": "gpt-4o", "stream": stream, **options}
+    assert as_text.body == {**expected, "prompt": "Once", "max_tokens": 16}
+    messages = [{"role": "user", "content": "Once"}]
+    assert as_chat.body == {**expected, "messages": messages, "max_completion_tokens": 16}
+
+
+@pytest.mark.parametrize("stream", [True, False])
+async def test_no_cascade_watches_a_text(
+    backend: OpenAIBackend, vendor: RunningVendor, stream: bool
+) -> None:
+    cascade = Cascade(4, 0.9)
+    call = backend.call(text(stream=stream), TEXTS, Caller("r"), cascade=cascade)
+    async with aclosing(call) as items:
+        confidences = {item.confidence async for item in items}
+    assert confidences == {None}
+    assert "logprobs" not in vendor.received[0].body
 
 
 async def test_nobody_listening() -> None:

@@ -81,12 +81,14 @@ def outcome(backend: Backend, endpoint: Endpoint, case: Case) -> str:
         return "refused"
     assert answer.status_code == 200, (case.name, answer.text)
     told = [one for one in _told(answer) if one not in _told(before)]
+    assert all(re.match(rf"{name}\b", one) for one in told), (case.name, told)
     if backend.vendor is None:
         seen = _by_the_small_model(endpoint, case, least)
     else:
         seen = _by_a_vendor(case, sent_before, backend.sent())
     if seen is None and name in _KEPT and _repeated(name, answer) != _repeated(name, before):
         seen = "kept"
+    told = told or [name] * (name in _told(before))  # all of it was told already
     if told:
         return "told" if seen in (None, "kept") else f"{seen}, {_shown(told)} told"
     if seen is None and name in _OURS and name == case.name:

@@ -22,7 +22,7 @@ CASES = {
     endpoint.path: [endpoint.least, *((case.fields, case.beside) for case in endpoint.cases)]
     for endpoint in ENDPOINTS
 }
-KNOWN = {
+KNOWN: dict[str, list[Any]] = {
     "/v1/chat/completions": [
         ChatCreateParamsBase,
         chat.ChatCompletionMessageParam,
@@ -76,10 +76,10 @@ def members_of(known: Any) -> set[str]:
 def names_in(value: Any) -> Iterator[str]:
     if isinstance(value, Mapping):
         yield from value
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        for inner in value:
-            yield from names_in(inner)
+        yield from names_in([*value.values()])
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from names_in(one)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.api.completions import CompletionsFormat
 from gateway.api.parse import parse_chat
 from gateway.core.cascade import Cascade
 from gateway.core.decision import Contribution
@@ -161,6 +162,32 @@ def test_what_small_cannot_do_goes_to_large(fields: dict[str, object], reason: s
     assert [out.deployment for out in decision.excluded] == [SMALL]
     with pytest.raises((CapabilityMissing, ContextTooLong)):
         router().decide(request("Hi", "slm", **fields), ANYBODY)
+
+
+def completion(prompt: object, model: str = "auto", **fields: object) -> ChatRequest:
+    return CompletionsFormat().parse(orjson.dumps({"model": model, "prompt": prompt, **fields}))
+
+
+def test_a_text_that_no_chat_can_stand_for_goes_to_who_completes_texts() -> None:
+    base = replace(SMALL, name="base", wires=frozenset({"chat", "completions"}))
+    one = router(SMALL, base, LARGE)
+    # Together the prompts are longer than the window; each of them fits.
+    decision = one.decide(completion(["word " * 1500] * 100), ANYBODY)
+    assert decision.deployment is base
+    assert {out.reason for out in decision.excluded} == {"needs_completions_api"}
+    with pytest.raises(CapabilityMissing) as caught:
+        one.decide(completion("Hi", "gpt", echo=True), ANYBODY)
+    assert caught.value.param == "echo"
+    with pytest.raises(CapabilityMissing) as caught:
+        one.decide(completion("Hi", logprobs=2), ANYBODY)  # `base` has no logprobs
+    assert caught.value.param == "logprobs"
+
+
+def test_a_text_that_is_too_long_is_the_prompts_fault() -> None:
+    for asked in (completion("word " * 20_000, "slm"), completion("Hi", "slm", max_tokens=5000)):
+        with pytest.raises(ContextTooLong) as caught:
+            router().decide(asked, ANYBODY)
+        assert caught.value.param == "prompt"
 
 
 def test_a_backend_without_words_for_a_part_of_a_request_is_passed_over() -> None:

@@ -15,6 +15,7 @@ from aiohttp import web
 
 from tests.vendor import anthropic
 from tests.vendor.behaviour import Behaviour
+from tests.vendor.completions import text_completion, text_events
 from tests.vendor.embeddings import embeddings
 from tests.vendor.other import Handler, OtherEndpoints
 
@@ -53,6 +54,7 @@ class Vendor:
     def application(self) -> web.Application:
         application = web.Application(client_max_size=64 * 1024 * 1024)
         application.router.add_post("/v1/chat/completions", self._chat)
+        application.router.add_post("/v1/completions", self._chat)
         application.router.add_post("/v1/messages", self._chat)
         application.router.add_post("/v1/messages/count_tokens", self._count_tokens)
         application.router.add_post("/v1/embeddings", self._chat)
@@ -141,7 +143,7 @@ class Vendor:
         response.content_type = behaviour.content_type or "text/event-stream"
         await response.prepare(request)
         with contextlib.suppress(_HangUp):
-            written = _named_events if _speaks_messages(request) else _data_events
+            written = _STREAMS.get(request.path, _data_events)
             async for event in written(body, behaviour):
                 for piece in _pieces(event, behaviour):
                     await response.write(piece)
@@ -207,7 +209,11 @@ def _completion(body: dict[str, Any], behaviour: Behaviour) -> bytes:
     return json.dumps(payload, ensure_ascii=False).encode()
 
 
-_ANSWERS = {"/v1/messages": anthropic.message, "/v1/embeddings": embeddings}
+_ANSWERS = {
+    "/v1/completions": text_completion,
+    "/v1/messages": anthropic.message,
+    "/v1/embeddings": embeddings,
+}
 
 
 def _words(behaviour: Behaviour) -> list[str]:
@@ -317,6 +323,22 @@ async def _named_events(body: dict[str, Any], behaviour: Behaviour) -> AsyncIter
             return
         data = json.dumps(event, ensure_ascii=False)
         yield f"event: {event['type']}{behaviour.line_end}data: {data}"
+
+
+async def _text_events(body: dict[str, Any], behaviour: Behaviour) -> AsyncIterator[str]:
+    """Text completions, and whatever goes wrong between them."""
+    for number, event in enumerate(text_events(body, behaviour)):
+        if number == behaviour.drop_after:
+            raise _HangUp
+        if number == behaviour.error_after:
+            yield f"data: {_error(500).decode()}"
+            return
+        yield f"data: {json.dumps(event, ensure_ascii=False)}"
+    if behaviour.done_mark:
+        yield "data: [DONE]"
+
+
+_STREAMS = {"/v1/completions": _text_events, "/v1/messages": _named_events}
 
 
 def _pieces(written: str, behaviour: Behaviour) -> Iterator[bytes]:

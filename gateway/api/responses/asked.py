@@ -12,8 +12,8 @@ import orjson
 from pydantic import ConfigDict, Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
-from gateway.api.parse import LONGEST_NAME, chat_request, checked, parse_object
-from gateway.core.errors import GatewayError, InvalidRequest
+from gateway.api.parse import LONGEST_NAME, chat_request, check_depth, checked, parse_object
+from gateway.core.errors import GatewayError
 from gateway.core.request import ChatRequest
 from gateway.wire.responses_extras import left_out
 from gateway.wire.responses_items import input_items, unsupported
@@ -95,8 +95,8 @@ _OWN_NAMES = {
     "response_format": "text.format",
     "verbosity": "text.verbosity",
 }
-#: The most levels that orjson writes are 254, and an event holds the response deeper.
-_DEEPEST = 240
+#: An event of a stream holds the response deeper than the request does.
+_SPARE_LEVELS = 14
 
 
 @dataclass(slots=True, frozen=True)
@@ -156,7 +156,7 @@ def parse_responses(raw: bytes, *, can_store: bool) -> Asked:
     received_s = time.perf_counter()
     payload = parse_object(raw)
     fields = checked(RESPONSES_FIELDS, payload)
-    _check_depth(raw, payload)
+    check_depth(raw, payload, spare=_SPARE_LEVELS)
     check_included(fields.get("include") or ())
     if fields.get("previous_response_id") and not can_store:
         raise unsupported(
@@ -186,16 +186,3 @@ def _ignored(payload: Json, *, keeps: bool) -> Iterator[str]:
     if _ENCRYPTED in (payload.get("include") or ()):
         yield f"include.{_ENCRYPTED}"
     yield from left_out(payload)
-
-
-def _check_depth(raw: bytes, payload: Json) -> None:
-    """Refuse what could be read and not be written again."""
-    if raw.count(b"{") + raw.count(b"[") <= _DEEPEST:
-        return
-    wrapped: Any = payload
-    for _ in range(254 - _DEEPEST):
-        wrapped = [wrapped]
-    try:
-        orjson.dumps(wrapped)
-    except TypeError:
-        raise InvalidRequest("The body is nested too deeply.", code="invalid_value") from None

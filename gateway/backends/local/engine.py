@@ -63,7 +63,9 @@ class Engine:
             sequence = self._sequence_of(submission)
         except GatewayError as error:
             self._leave()
-            submission.emit(_error(str(error.code or "invalid_request"), error.message))
+            refusal = _error(str(error.code or "invalid_request"), error.message)
+            param = "messages" if submission.prompt is None else "prompt"
+            submission.emit({**refusal, "param": param})
         except Exception:
             _log.exception("a request could not be prepared")
             self._leave()
@@ -77,15 +79,16 @@ class Engine:
         """Tokenise and check against the context window. Raises InvalidRequest."""
         tokenizer, text = self._model.tokenizer, submission.prompt
         prompt = tokenizer.encode(submission.messages) if text is None else tokenizer.plain(text)
+        said = "conversation" if text is None else "prompt"
         if not prompt:
-            raise InvalidRequest("The conversation has no text.", param="messages")
+            raise InvalidRequest(f"The {said} has no text.")
         params = SamplingParams.of(submission.asked, self._model.sampling_defaults)
         window = self._model.context_window
         room = window - len(prompt)
         if room < (params.max_tokens or 1):
             asked = f" and {params.max_tokens} for the answer" if params.max_tokens else ""
             raise ContextTooLong(
-                f"The conversation takes {len(prompt)} tokens{asked}; "
+                f"The {said} takes {len(prompt)} tokens{asked}; "
                 f"the model's context window is {window} tokens."
             )
         limit = params.max_tokens or min(room, DEFAULT_MAX_TOKENS)

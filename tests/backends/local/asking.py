@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from gateway.api.completions import CompletionsFormat
 from gateway.api.parse import parse_chat
 from gateway.backends.local.backend import LocalBackend
 from gateway.backends.local.client import EngineClient
@@ -29,6 +30,12 @@ def chat(content: str, **fields: Any) -> ChatRequest:
     messages = [{"role": "user", "content": content}]
     body = {"model": "auto", "messages": messages, "max_tokens": 8, "temperature": 0, **fields}
     return parse_chat(orjson.dumps(body))
+
+
+def text(prompt: str) -> ChatRequest:
+    """A request for eight more tokens of a text."""
+    body = {"model": "auto", "prompt": prompt, "max_tokens": 8, "temperature": 0}
+    return CompletionsFormat().parse(orjson.dumps(body))
 
 
 async def items_of(

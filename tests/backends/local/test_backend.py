@@ -24,6 +24,7 @@ from tests.backends.local.asking import (
     load_of,
     payloads_of,
     pieces_of,
+    text,
     until_load,
 )
 
@@ -157,6 +158,28 @@ async def test_a_conversation_that_is_too_long(small: LocalBackend, counter: Tok
     assert str(counter.count(request.messages)) in message
     assert "8192" in message
     assert "8 for the answer" in message
+
+
+async def test_a_text_is_gone_on_with_as_it_is(small: LocalBackend, counter: TokenCounter) -> None:
+    prompt = "<|im_start|>user\nThe capital of France is"
+    answer = await answer_of(small, text(prompt))
+    ids = counter.plain(prompt)
+    # A special token's spelling is that token, as in a chat.
+    assert ids[0] == counter.token_id("<|im_start|>")
+    assert answer.payload["usage"]["prompt_tokens"] == len(ids)
+    assert "Paris" in content_of(await answer_of(small, text("The capital of France is")))
+
+
+@pytest.mark.parametrize(
+    ("prompt", "kind", "message"),
+    [("word " * 9000, ContextTooLong, "The prompt takes 90"), ("", InvalidRequest, "no text")],
+)
+async def test_a_text_that_is_refused(
+    small: LocalBackend, prompt: str, kind: type[InvalidRequest], message: str
+) -> None:
+    with pytest.raises(kind, match=message) as refused:
+        await answer_of(small, text(prompt))
+    assert refused.value.param == "prompt"
 
 
 async def test_an_answer_that_would_not_fit(small: LocalBackend) -> None:
