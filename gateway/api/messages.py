@@ -15,6 +15,7 @@ from gateway.api.parse import (
     MOST_PARTS,
     PERMISSIVE,
     ModelName,
+    check_depth,
     check_parts,
     checked,
     parse_object,
@@ -163,6 +164,7 @@ class MessagesEvents:
 
 def request_of(body: bytes, payload: dict[str, Any]) -> ChatRequest:
     """A checked body as a request. Raises InvalidRequest naming the field at fault."""
+    check_depth(body, payload)
     if len(body) > MOST_PARTS:
         check_parts(payload["messages"])
     chat = chat_body(payload)

@@ -17,8 +17,6 @@ from gateway.backends.local.params import asked_of
 from gateway.wire import anthropic_request, completions, responses_request
 from tests.compatibility.case import Case
 from tests.compatibility.endpoints import Endpoint
-from tests.end_to_end.conftest import CLIENT_KEY
-from tests.gateway_process import RunningGateway
 from tests.vendor.behaviour import Behaviour
 from tests.vendor.fixture import RunningVendor
 
@@ -44,10 +42,9 @@ class SilentlyIgnored(AssertionError):
 class Backend:
     """A deployment to be asked by its name; `vendor` is None for the small model."""
 
-    gateway: RunningGateway
+    client: httpx.Client
     model: str
     vendor: RunningVendor | None
-    client: httpx.Client
 
     def ask(
         self, path: str, body: Mapping[str, Any], behaviour: Behaviour = _USUAL
@@ -55,11 +52,7 @@ class Backend:
         if self.vendor is not None:
             self.vendor.forget()
             self.vendor.always(behaviour)
-        return self.client.post(
-            self.gateway.url + path,
-            json={**body, "model": self.model},
-            headers={"authorization": f"Bearer {CLIENT_KEY}"},
-        )
+        return self.client.post(path, json={**body, "model": self.model})
 
     def sent(self) -> dict[str, Any]:
         """What the vendor received."""

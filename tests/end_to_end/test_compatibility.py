@@ -13,7 +13,7 @@ from tests.compatibility import document
 from tests.compatibility.answers import ANSWER_FIELDS, answer_cells
 from tests.compatibility.endpoints import ENDPOINTS
 from tests.compatibility.observed import Backend, outcome
-from tests.end_to_end.conftest import SECRETS
+from tests.end_to_end.conftest import CLIENT_KEY, SECRETS
 from tests.gateway_process import RunningGateway, running_gateway
 from tests.vendor.fixture import RunningVendor
 
@@ -43,11 +43,15 @@ def claude(
 def backends(
     gateway: RunningGateway, claude: RunningGateway, vendor: RunningVendor
 ) -> Iterator[list[Backend]]:
-    with httpx.Client(timeout=60) as client:
+    headers = {"authorization": f"Bearer {CLIENT_KEY}"}
+    with (
+        httpx.Client(base_url=gateway.url, headers=headers, timeout=60) as one,
+        httpx.Client(base_url=claude.url, headers=headers, timeout=60) as other,
+    ):
         yield [
-            Backend(gateway, "gpt-4o", vendor, client),
-            Backend(claude, "claude", vendor, client),
-            Backend(gateway, "smollm2", None, client),
+            Backend(one, "gpt-4o", vendor),
+            Backend(other, "claude", vendor),
+            Backend(one, "smollm2", None),
         ]
 
 
