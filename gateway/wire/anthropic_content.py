@@ -1,7 +1,8 @@
 """Parts of a chat message and Anthropic's content blocks, both ways.
 
-What neither side names (`search_result`, a server tool's blocks) passes untouched, and so does
-`cache_control`. An image's `detail`, a document's `citations` and `context` have no counterpart.
+What neither side names (`search_result`, a server tool's blocks) passes untouched, and so do
+`cache_control` and the `citations` of a text. An image's `detail` and a document's `citations` have
+no counterpart; its `context` becomes a text before it.
 """
 
 from __future__ import annotations
@@ -105,14 +106,17 @@ def parts_of(content: object, param: str) -> list[Json]:
         content = [{"type": "text", "text": content}]
     parts: list[Json] = []
     for index, block in enumerate(objects_at(content, param)):
-        parts += _parts(block, f"{param}[{index}]")
+        parts += parts_of_block(block, f"{param}[{index}]")
     return parts
 
 
-def _parts(block: Json, param: str) -> list[Json]:
+def parts_of_block(block: Json, param: str) -> list[Json]:
+    """One of Anthropic's content blocks as a chat message's parts."""
     match block.get("type"):
         case "text":
-            return [{"type": "text", "text": text_at(block, "text", param), **_marks(block)}]
+            cited = {"citations": block["citations"]} if block.get("citations") else {}
+            text = {"type": "text", "text": text_at(block, "text", param)}
+            return [{**text, **cited, **_marks(block)}]
         case "image":
             return [_image_part(block, param)]
         case "document":
@@ -141,19 +145,24 @@ def _url_of(source: Json, param: str) -> str:
 
 def _document_parts(block: Json, param: str) -> list[Json]:
     source = object_at(block.get("source"), f"{param}.source")
-    title = block.get("title") or None
+    title = text_at(block, "title", param) if block.get("title") is not None else ""
+    if block.get("context"):
+        context = {"type": "text", "text": text_at(block, "context", param)}
+        return [context, *_document_parts({**block, "context": None}, param)]
     match source.get("type"):
         case "text":
             data = text_at(source, "data", f"{param}.source")
-            text = data if title is None else f"{title}\n\n{data}"
+            text = f"{title}\n\n{data}" if title else data
             return [{"type": "text", "text": text, **_marks(block)}]
         case "content":
-            return parts_of(source.get("content"), f"{param}.source.content")
+            parts = parts_of(source.get("content"), f"{param}.source.content")
+            parts[-1:] = ({**part, **_marks(block)} for part in parts[-1:])
+            return [*([{"type": "text", "text": title}] if title else []), *parts]
         case "file":
             file: Json = {"file_id": text_at(source, "file_id", f"{param}.source")}
         case _:
             file = {"file_data": _url_of(source, f"{param}.source")}
-    named = {} if title is None else {"filename": title}
+    named = {"filename": title} if title else {}
     return [{"type": "file", "file": {**file, **named}, **_marks(block)}]
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from gateway.wire.json_objects import Json
 
-#: Marks of a prompt cache, signed thoughts of earlier turns, whether a tool has failed.
-_MARKS = ("cache_control", "thinking_blocks", "is_error")
+#: Marks of a prompt cache, sources of earlier texts, signed thoughts, whether a tool has failed.
+_MARKS = ("cache_control", "citations", "thinking_blocks", "is_error")
 
 
 def without_marks(chat: Mapping[str, Any]) -> tuple[Json, tuple[str, ...]]:
