@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from gateway.core.errors import InvalidRequest
+
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 _VALUE = rb'(\s*:\s*)("(?:[^"\\]|\\.)*"|\{[^{}]*\}|[^\s"{}\[\],]+)'
 #: A quoted name, and the member: its colon and its value, a string, a flat object or one word.
@@ -36,7 +38,7 @@ def upstream_body(
     Where the bytes allow it they are spliced, so that everything else stays byte for byte;
     otherwise the parsed body is written again, its order kept. `ask_usage` adds
     `stream_options.include_usage`, `ask_logprobs` adds `logprobs`; `max_tokens_field` names the
-    limit's field upstream.
+    limit's field upstream. Raises InvalidRequest for what is nested too deeply to be written again.
     """
     changes: dict[str, Any] = {"model": model}
     options = payload.get("stream_options")
@@ -51,7 +53,10 @@ def upstream_body(
     merged = {**payload, **changes}.items()
     taken = names.values()  # such a member is null, else nothing were renamed to it
     whole = {names.get(name, name): value for name, value in merged if name not in taken}
-    return orjson.dumps(whole)
+    try:
+        return orjson.dumps(whole)
+    except orjson.JSONEncodeError:
+        raise InvalidRequest("The body is nested too deeply.", code="invalid_value") from None
 
 
 def with_model(raw: bytes, model: str) -> bytes:

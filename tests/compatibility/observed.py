@@ -13,8 +13,6 @@ import httpx
 from gateway.backends.local.honoured import HONOURED
 from gateway.wire import anthropic_request, completions, responses_request
 from tests.compatibility.cases import Case, Endpoint
-from tests.end_to_end.conftest import CLIENT_KEY
-from tests.gateway_process import RunningGateway
 from tests.vendor.behaviour import Behaviour
 from tests.vendor.fixture import RunningVendor
 
@@ -39,7 +37,7 @@ class SilentlyIgnored(AssertionError):
 class Backend:
     """A deployment to be asked by its name; `vendor` is None for the small model."""
 
-    gateway: RunningGateway
+    client: httpx.Client
     model: str
     vendor: RunningVendor | None
 
@@ -49,12 +47,7 @@ class Backend:
         if self.vendor is not None:
             self.vendor.forget()
             self.vendor.always(behaviour)
-        return httpx.post(
-            self.gateway.url + path,
-            json={**body, "model": self.model},
-            headers={"authorization": f"Bearer {CLIENT_KEY}"},
-            timeout=60,
-        )
+        return self.client.post(path, json={**body, "model": self.model})
 
     def sent(self) -> dict[str, Any]:
         """What the vendor received."""

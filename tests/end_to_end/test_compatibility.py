@@ -6,6 +6,7 @@
 import os
 from collections.abc import Iterator
 
+import httpx
 import pytest
 from anthropic.types.message_create_params import MessageCreateParamsBase
 from openai.types.chat.completion_create_params import (
@@ -18,7 +19,7 @@ from tests.compatibility import document
 from tests.compatibility.answers import ANSWER_FIELDS, answer_cells
 from tests.compatibility.cases import ENDPOINTS, Endpoint
 from tests.compatibility.observed import Backend, outcome
-from tests.end_to_end.conftest import SECRETS
+from tests.end_to_end.conftest import CLIENT_KEY, SECRETS
 from tests.gateway_process import RunningGateway, running_gateway
 from tests.vendor.fixture import RunningVendor
 
@@ -52,12 +53,17 @@ def claude(
 @pytest.fixture
 def backends(
     gateway: RunningGateway, claude: RunningGateway, vendor: RunningVendor
-) -> list[Backend]:
-    return [
-        Backend(gateway, "gpt-4o", vendor),
-        Backend(claude, "claude", vendor),
-        Backend(gateway, "smollm2", None),
-    ]
+) -> Iterator[list[Backend]]:
+    headers = {"authorization": f"Bearer {CLIENT_KEY}"}
+    with (
+        httpx.Client(base_url=gateway.url, headers=headers, timeout=60) as one,
+        httpx.Client(base_url=claude.url, headers=headers, timeout=60) as other,
+    ):
+        yield [
+            Backend(one, "gpt-4o", vendor),
+            Backend(other, "claude", vendor),
+            Backend(one, "smollm2", None),
+        ]
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS, ids=lambda endpoint: endpoint.path)
