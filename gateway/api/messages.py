@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired
 
 import orjson
@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter, with_config
 from typing_extensions import TypedDict
 
 from gateway.api.anthropic_errors import ANTHROPIC_PATH, anthropic_envelope
+from gateway.api.malformed import readable
 from gateway.api.parse import (
     FIRST_FAULT,
     MOST_PARTS,
@@ -20,38 +21,66 @@ from gateway.api.parse import (
     checked,
     parse_object,
 )
-from gateway.api.respond import EventStream, cost_fields, whole_usd, with_cost
+from gateway.api.respond import (
+    EventStream,
+    cost_fields,
+    cost_spliced,
+    usage_with_cost,
+    whole_usd,
+    with_cost,
+)
 from gateway.core.answer import Answer, Chunk, Item
 from gateway.core.entry import LedgerEntry
-from gateway.core.errors import GatewayError
+from gateway.core.errors import GatewayError, StreamInterrupted, UpstreamUnavailable
 from gateway.core.request import ChatRequest
 from gateway.core.usage import estimate_tokens
 from gateway.wire.anthropic_answer import message_of, messages_usage
-from gateway.wire.anthropic_content import cites
+from gateway.wire.anthropic_only import own_place
 from gateway.wire.anthropic_request import chat_body
 from gateway.wire.anthropic_stream import EventsFromChunks, framed
 from gateway.wire.events import objects_in
 
-#: Content blocks that chat has a word for; others need a backend that speaks this API itself.
-_TRANSLATED_BLOCKS = frozenset(
-    {
-        "text",
-        "image",
-        "document",
-        "tool_use",
-        "tool_result",
-        "thinking",
-        "redacted_thinking",
-    }
-)
-#: Fields that only this API has.
-_OWN_FIELDS = ("container", "context_management", "mcp_servers")
+#: The chat stands one level deeper than the body in the schemas of tools.
+_SPARE_LEVELS = 1
+
+_Blocks = Annotated[list[dict[str, Any]], Field(max_length=MOST_PARTS, fail_fast=True)]
 
 
 @with_config(PERMISSIVE)
 class _Message(TypedDict):
     role: Annotated[str, Field(min_length=1)]
-    content: str | Annotated[list[dict[str, Any]], FIRST_FAULT]
+    content: str | _Blocks
+
+
+@with_config(PERMISSIVE)
+class _Tool(TypedDict):
+    name: NotRequired[str]
+    description: NotRequired[str | None]
+    input_schema: NotRequired[dict[str, Any]]
+
+
+@with_config(PERMISSIVE)
+class _ToolChoice(TypedDict):
+    type: str
+    name: NotRequired[str | None]
+    disable_parallel_tool_use: NotRequired[bool | None]
+
+
+@with_config(PERMISSIVE)
+class _Thinking(TypedDict):
+    type: str
+    budget_tokens: NotRequired[Annotated[int, Field(ge=0)] | None]
+
+
+@with_config(PERMISSIVE)
+class _OutputConfig(TypedDict):
+    effort: NotRequired[str | None]
+    format: NotRequired[dict[str, Any] | None]
+
+
+@with_config(PERMISSIVE)
+class _Metadata(TypedDict):
+    user_id: NotRequired[str | None]
 
 
 @with_config(PERMISSIVE)
@@ -60,10 +89,11 @@ class _CountedFields(TypedDict):
 
     model: ModelName
     messages: Annotated[list[_Message], Field(min_length=1, max_length=MOST_PARTS, fail_fast=True)]
-    system: NotRequired[str | Annotated[list[dict[str, Any]], FIRST_FAULT] | None]
-    tools: NotRequired[Annotated[list[dict[str, Any]], FIRST_FAULT] | None]
-    tool_choice: NotRequired[dict[str, Any] | None]
-    thinking: NotRequired[dict[str, Any] | None]
+    system: NotRequired[str | _Blocks | None]
+    tools: NotRequired[Annotated[list[_Tool], Field(max_length=MOST_PARTS, fail_fast=True)] | None]
+    tool_choice: NotRequired[_ToolChoice | None]
+    thinking: NotRequired[_Thinking | None]
+    output_config: NotRequired[_OutputConfig | None]
 
 
 class _MessagesFields(_CountedFields):
@@ -75,7 +105,8 @@ class _MessagesFields(_CountedFields):
     top_p: NotRequired[Annotated[float, Field(ge=0, le=1)] | None]
     top_k: NotRequired[Annotated[int, Field(ge=0)] | None]
     stop_sequences: NotRequired[Annotated[list[str], FIRST_FAULT] | None]
-    metadata: NotRequired[dict[str, Any] | None]
+    metadata: NotRequired[_Metadata | None]
+    service_tier: NotRequired[str | None]
 
 
 COUNTED_FIELDS: TypeAdapter[_CountedFields] = TypeAdapter(_CountedFields)
@@ -92,13 +123,17 @@ class MessagesFormat:
         return request_of(body, payload)
 
     def answer(self, request: ChatRequest, answer: Answer, entry: LedgerEntry) -> bytes:
-        """The message with the cost in its usage."""
-        if answer.wire == "messages":
-            return with_cost(answer, entry, whole_usd(entry))
-        message = message_of(answer.payload)
-        message["id"] = message["id"] or f"msg_{entry.request_id}"
-        message["usage"] |= cost_fields(entry, whole_usd(entry))
-        return orjson.dumps(message)
+        """The message with the cost in its usage. Raises UpstreamUnavailable."""
+        with readable(UpstreamUnavailable):
+            if answer.wire != "messages":
+                message = message_of(answer.payload)
+                message["id"] = message["id"] or message_id(entry)
+                usage = answer.payload.get("usage")
+            elif isinstance(answer.payload.get("usage"), dict):
+                return with_cost(answer, entry, whole_usd(entry))
+            else:
+                message, usage = dict(answer.payload), None
+            return orjson.dumps({**message, "usage": _costed(usage, entry)})
 
     def stream(self, request: ChatRequest, entry: LedgerEntry) -> EventStream:
         """The events of one streamed answer."""
@@ -115,27 +150,34 @@ class MessagesEvents:
         self._is_native = False
 
     def frames(self, item: Item) -> bytes:
-        """The events to send for one item."""
-        if item.wire == "messages" and isinstance(item, Chunk):
-            self._is_native = True
-            return self._native(item)
-        chunks = [_as_chunk(item.payload)] if isinstance(item, Answer) else objects_in(item.frames)
-        events = (event for chunk in chunks for event in self._events.push(chunk))
-        return b"".join(framed(self._begun(event)) for event in events)
+        """The events to send for one item. Raises StreamInterrupted where it can't be read."""
+        with readable(StreamInterrupted):
+            if item.wire == "messages" and isinstance(item, Chunk):
+                self._is_native = True
+                return self._native(item)
+            chunks = (
+                [_as_chunk(item.payload)] if isinstance(item, Answer) else objects_in(item.frames)
+            )
+            events = (event for chunk in chunks for event in self._events.push(chunk))
+            return b"".join(framed(self._begun(event)) for event in events)
 
     def _begun(self, event: dict[str, Any]) -> dict[str, Any]:
         """A beginning that says about how long the prompt is, since nobody has counted yet."""
         if event["type"] == "message_start":
-            usage = event["message"]["usage"]
-            usage["input_tokens"] = estimate_tokens(self._request.messages)
+            message = event["message"]
+            message["id"] = message["id"] or message_id(self._entry)
+            message["usage"]["input_tokens"] = estimate_tokens(self._request.messages)
         return event
 
     def _native(self, chunk: Chunk) -> bytes:
-        payload = chunk.payload
-        if payload is None or not isinstance(payload.get("usage"), dict):
+        usage = None if chunk.payload is None else chunk.payload.get("usage")
+        if not isinstance(usage, dict):
             return chunk.frames
-        usage = payload["usage"] | cost_fields(self._entry, whole_usd(self._entry))
-        return framed({**payload, "usage": usage})
+        entry, usd = self._entry, whole_usd(self._entry)
+        spliced = cost_spliced(chunk.frames, usage, entry, usd)
+        if spliced is not None:
+            return spliced
+        return framed({**(chunk.payload or {}), "usage": usage | cost_fields(entry, usd)})
 
     def finish(self) -> bytes:
         """The end of a stream that ended well; usage that nobody reported is estimated."""
@@ -146,15 +188,7 @@ class MessagesEvents:
     def _ended(self, event: dict[str, Any]) -> dict[str, Any]:
         if event["type"] != "message_delta":
             return event
-        entry, usage = self._entry, event["usage"]
-        counted = entry.usage
-        if counted is not None and not (usage["input_tokens"] or usage["output_tokens"]):
-            told = {
-                "prompt_tokens": counted.prompt_tokens,
-                "completion_tokens": counted.completion_tokens,
-            }
-            usage = messages_usage(told)
-        return {**event, "usage": usage | cost_fields(entry, whole_usd(entry))}
+        return {**event, "usage": _costed(self._events.usage, self._entry)}
 
     def fail(self, error: GatewayError) -> bytes:
         """The end of a stream that broke: one `error` event, and no `message_stop`."""
@@ -164,9 +198,9 @@ class MessagesEvents:
 
 def request_of(body: bytes, payload: dict[str, Any]) -> ChatRequest:
     """A checked body as a request. Raises InvalidRequest naming the field at fault."""
-    check_depth(body, payload)
+    check_depth(body, payload, spare=_SPARE_LEVELS)
     if len(body) > MOST_PARTS:
-        check_parts(payload["messages"])
+        _check_blocks(payload["messages"])
     chat = chat_body(payload)
     return ChatRequest(
         raw=orjson.dumps(chat),
@@ -179,34 +213,37 @@ def request_of(body: bytes, payload: dict[str, Any]) -> ChatRequest:
         endpoint=ANTHROPIC_PATH,
         wire="messages",
         native=body,
-        native_only=next(_own(payload), None),
+        native_only=own_place(payload),
     )
 
 
-def _own(payload: Mapping[str, Any]) -> Iterator[str]:
-    """The places of what chat has no word for."""
-    for name in _OWN_FIELDS:
-        if payload.get(name):
-            yield name
-    for index, tool in enumerate(payload.get("tools") or ()):
-        if "input_schema" not in tool:
-            yield f"tools[{index}]"
-    for index, message in enumerate(payload["messages"]):
-        content = message["content"]
-        if isinstance(content, list):
-            yield from _own_blocks(content, f"messages[{index}].content")
+def message_id(entry: LedgerEntry) -> str:
+    """For a message that the upstream gave none."""
+    return f"msg_{entry.request_id.removeprefix('req_')}"
 
 
-def _own_blocks(content: list[Any], where: str) -> Iterator[str]:
-    for index, block in enumerate(content):
-        source = block.get("source")
-        is_stored = isinstance(source, dict) and source.get("type") == "file"
-        if block.get("type") not in _TRANSLATED_BLOCKS or is_stored:
-            yield f"{where}[{index}]"
-        if block.get("transformations"):
-            yield f"{where}[{index}].transformations"
-        if block.get("type") == "document" and cites(block):
-            yield f"{where}[{index}].citations"
+def _costed(reported: object, entry: LedgerEntry) -> dict[str, Any]:
+    """A chat's usage, or ours where nobody reported any, in Anthropic's words with the cost."""
+    told = usage_with_cost(reported or None, entry)
+    return messages_usage(told) | {name: told[name] for name in ("cost", "cost_details")}
+
+
+def _check_blocks(messages: list[dict[str, Any]]) -> None:
+    """Refuse too many blocks, those inside of blocks among them. Raises InvalidRequest."""
+    check_parts(messages)
+    blocks = [block for message in messages for block in _listed(message.get("content"))]
+    for block in blocks:
+        blocks += [*_listed(block.get("content")), *_listed(_in_source(block))]
+        check_parts([{"content": blocks}])
+
+
+def _listed(content: object) -> list[dict[str, Any]]:
+    return [one for one in content if isinstance(one, dict)] if isinstance(content, list) else []
+
+
+def _in_source(block: Mapping[str, Any]) -> object:
+    source = block.get("source")
+    return source.get("content") if isinstance(source, dict) else None
 
 
 def _as_chunk(completion: Mapping[str, Any]) -> dict[str, Any]:

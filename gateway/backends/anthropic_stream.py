@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -96,8 +96,8 @@ class NativeReader:
     def _counted(self, payload: dict[str, Any]) -> Usage | None:
         """The usage so far, where this event tells of some: later counts replace earlier ones."""
         message = payload.get("message")
-        if isinstance(message, dict) and isinstance(message.get("model"), str):
-            self._model = message["model"]
+        if isinstance(message, dict):
+            self._model = model_of(message) or self._model
         told = message if isinstance(message, dict) else payload
         usage = told.get("usage")
         if not isinstance(usage, dict):
@@ -153,8 +153,14 @@ def _opening_usage(message: object) -> Usage | None:
     return None if usage is None else replace(usage, source="estimated")
 
 
+def model_of(payload: Mapping[str, Any]) -> str | None:
+    """The model that a message or a completion says it is of."""
+    model = payload.get("model")
+    return model if model and isinstance(model, str) else None
+
+
 def _chunk(payload: dict[str, Any]) -> Chunk:
-    framed, model = frame(orjson.dumps(payload)), payload["model"] or None
+    framed, model = frame(orjson.dumps(payload)), model_of(payload)
     if "usage" not in payload:
         return Chunk(framed, model_served=model)
     return Chunk(framed, 0, translated_usage_of(payload["usage"]), payload, model)

@@ -108,11 +108,12 @@ def parts_of(content: object, param: str) -> list[Json]:
         content = [{"type": "text", "text": content}]
     parts: list[Json] = []
     for index, block in enumerate(objects_at(content, param)):
-        parts += _parts(block, f"{param}[{index}]")
+        parts += parts_of_block(block, f"{param}[{index}]")
     return parts
 
 
-def _parts(block: Json, param: str) -> list[Json]:
+def parts_of_block(block: Json, param: str) -> list[Json]:
+    """One of Anthropic's content blocks as a chat message's parts."""
     match block.get("type"):
         case "text":
             return [{"type": "text", "text": text_at(block, "text", param), **_rest(block, "text")}]

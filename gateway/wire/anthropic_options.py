@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from gateway.wire.json_objects import Json, object_at, objects_at, text_at, without
+from gateway.wire.json_objects import Json, mapping_at, object_at, objects_at, text_at, without
 
 #: Anthropic's range of temperatures ends here, OpenAI's at 2.
 MAX_TEMPERATURE = 1.0
@@ -108,7 +108,7 @@ def messages_options(
 def _add_schema(options: Json, response_format: object) -> None:
     if isinstance(response_format, dict) and response_format.get("type") == "json_schema":
         named = object_at(response_format.get("json_schema"), "response_format.json_schema")
-        schema = object_at(named.get("schema"), "response_format.json_schema.schema")
+        schema = mapping_at(named.get("schema"), "response_format.json_schema.schema")
         output = options.get("output_config") or {}
         options["output_config"] = {**output, "format": {"type": "json_schema", "schema": schema}}
 
@@ -175,7 +175,7 @@ def chat_options(messages: Mapping[str, Any]) -> Json:
     options = without(messages, *_MESSAGES_TRANSLATED)
     if stops := messages.get("stop_sequences"):
         options["stop"] = stops
-    metadata = object_at(messages.get("metadata") or {}, "metadata")
+    metadata = mapping_at(messages.get("metadata") or {}, "metadata")
     if user := metadata.get("user_id"):
         options["user"] = user
     if others := without(metadata, "user_id"):
@@ -237,7 +237,7 @@ def chat_tool_choice(messages: Mapping[str, Any]) -> Json:
         chosen["tool_choice"] = {"type": "function", "function": {"name": name}}
     elif choice.get("type") in _CHAT_CHOICES:
         chosen["tool_choice"] = _CHAT_CHOICES[choice["type"]]
-    else:
+    elif choice:
         chosen["tool_choice"] = without(choice, "disable_parallel_tool_use")
     if choice.get("disable_parallel_tool_use"):
         chosen["parallel_tool_calls"] = False

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from gateway.core.errors import CapabilityMissing, InvalidRequest
-from gateway.wire.anthropic_content import blocks_of, folded, parts_of, result_parts
+from gateway.wire.anthropic_content import blocks_of, folded, parts_of, parts_of_block, result_parts
 from gateway.wire.anthropic_limits import unsupported_in
 from gateway.wire.anthropic_options import (
     chat_options,
@@ -24,6 +24,7 @@ from gateway.wire.anthropic_options import (
 from gateway.wire.json_objects import (
     Json,
     compact,
+    mapping_at,
     object_at,
     objects_at,
     text_at,
@@ -180,11 +181,11 @@ def chat_body(messages: Mapping[str, Any]) -> Json:
     if messages.get("system"):
         chat.append({"role": "system", "content": folded(parts_of(messages["system"], "system"))})
     for index, message in enumerate(objects_at(messages.get("messages"), "messages")):
-        param = f"messages[{index}]"
+        param = f"messages[{index}].content"
         content = message.get("content")
         if isinstance(content, str):
             content = [{"type": "text", "text": content}]
-        checked = objects_at(content, f"{param}.content")
+        checked = objects_at(content, param)
         match message.get("role"):
             case "user":
                 chat += _user_messages(message, checked, param)
@@ -193,12 +194,13 @@ def chat_body(messages: Mapping[str, Any]) -> Json:
             case "system":
                 chat.append({"role": "system", "content": folded(parts_of(checked, param))})
             case role:
-                raise InvalidRequest(f"The role {role!r} is unknown.", param=f"{param}.role")
+                param = f"messages[{index}].role"
+                raise InvalidRequest(f"The role {role!r} is unknown.", param=param)
     tools = objects_at(messages.get("tools"), "tools")
     return {
         "model": messages.get("model"),
         "messages": chat,
-        **({"tools": [_chat_tool(tool) for tool in tools]} if tools else {}),
+        **({"tools": [_chat_tool(t, f"tools[{i}]") for i, t in enumerate(tools)]} if tools else {}),
         **chat_tool_choice(messages),
         **chat_options(messages),
     }
@@ -207,11 +209,14 @@ def chat_body(messages: Mapping[str, Any]) -> Json:
 def _user_messages(message: Json, blocks: list[Json], param: str) -> list[Json]:
     tool_messages: list[Json] = []
     attached: list[Json] = []
-    for block in blocks:
+    rest: list[Json] = []
+    for index, block in enumerate(blocks):
+        place = f"{param}[{index}]"
         if block.get("type") != "tool_result":
+            rest += parts_of_block(block, place)
             continue
-        identifier = text_at(block, "tool_use_id", param)
-        texts, attachments = result_parts(block.get("content"), f"{param}.content")
+        identifier = text_at(block, "tool_use_id", place)
+        texts, attachments = result_parts(block.get("content"), f"{place}.content")
         marks = without(block, "type", "tool_use_id", "content")
         kept = {key: value for key, value in marks.items() if value is not False}
         content = folded(texts) if texts else ""
@@ -220,8 +225,7 @@ def _user_messages(message: Json, blocks: list[Json], param: str) -> list[Json]:
         )
         if attachments:
             attached += [{"type": "text", "text": f"Result of {identifier}:"}, *attachments]
-    rest = [block for block in blocks if block.get("type") != "tool_result"]
-    parts = [*attached, *parts_of(rest, f"{param}.content")]
+    parts = [*attached, *rest]
     if parts or not tool_messages:
         said = folded(parts) if parts else ""
         return [*tool_messages, {"role": "user", "content": said, **without(message, *_TURN)}]
@@ -229,10 +233,18 @@ def _user_messages(message: Json, blocks: list[Json], param: str) -> list[Json]:
 
 
 def _assistant_message(message: Json, blocks: list[Json], param: str) -> Json:
-    thinking = [block for block in blocks if block.get("type") in _THINKING]
-    calls = [_tool_call(block, param) for block in blocks if block.get("type") == "tool_use"]
-    rest = [block for block in blocks if block.get("type") not in _THINKING | {"tool_use"}]
-    parts = parts_of(rest, f"{param}.content")
+    thinking: list[Json] = []
+    calls: list[Json] = []
+    parts: list[Json] = []
+    for index, block in enumerate(blocks):
+        place = f"{param}[{index}]"
+        if (kind := block.get("type")) in _THINKING:
+            text_at(block, "thinking" if kind == "thinking" else "data", place)
+            thinking.append(block)
+        elif kind == "tool_use":
+            calls.append(_tool_call(block, place))
+        else:
+            parts += parts_of_block(block, place)
     return {
         "role": "assistant",
         "content": folded(parts) if parts else (None if calls else ""),
@@ -243,7 +255,7 @@ def _assistant_message(message: Json, blocks: list[Json], param: str) -> Json:
 
 
 def _tool_call(block: Json, param: str) -> Json:
-    arguments = compact(object_at(block.get("input", {}), f"{param}.input"))
+    arguments = compact(mapping_at(block.get("input", {}), f"{param}.input"))
     return {
         "id": text_at(block, "id", param),
         "type": "function",
@@ -252,13 +264,13 @@ def _tool_call(block: Json, param: str) -> Json:
     }
 
 
-def _chat_tool(tool: Json) -> Json:
+def _chat_tool(tool: Json, param: str) -> Json:
     if "input_schema" not in tool:
         return tool
-    schema = {"parameters": tool["input_schema"]}
+    schema = {"parameters": mapping_at(tool["input_schema"], f"{param}.input_schema")}
     told = {key: tool[key] for key in ("description", "strict") if tool.get(key) is not None}
     return {
         "type": "function",
-        "function": {"name": text_at(tool, "name", "tools"), **told, **schema},
+        "function": {"name": text_at(tool, "name", param), **told, **schema},
         **without(tool, "type", "name", "description", "strict", "input_schema"),
     }

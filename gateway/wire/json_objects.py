@@ -12,14 +12,20 @@ from gateway.core.errors import InvalidRequest
 Json = dict[str, Any]
 
 
-def object_at(value: object, param: str) -> Json:
-    """The value as an object whose `type` and `role`, if any, are strings; else InvalidRequest."""
+def mapping_at(value: object, param: str) -> Json:
+    """The value as an object of whatever members, else InvalidRequest."""
     if not isinstance(value, dict):
         raise InvalidRequest(f"'{param}' must be an object.", param=param)
-    for key in ("type", "role"):
-        if not isinstance(value.get(key), str | None):
-            raise InvalidRequest(f"'{param}.{key}' must be a string.", param=f"{param}.{key}")
     return value
+
+
+def object_at(value: object, param: str) -> Json:
+    """The value as an object whose `type` and `role`, if any, are strings; else InvalidRequest."""
+    checked = mapping_at(value, param)
+    for key in ("type", "role"):
+        if not isinstance(checked.get(key), str | None):
+            raise InvalidRequest(f"'{param}.{key}' must be a string.", param=f"{param}.{key}")
+    return checked
 
 
 def objects_at(value: object, param: str) -> list[Json]:
