@@ -12,7 +12,7 @@ from gateway.api.anthropic_errors import ANTHROPIC_PATH
 from gateway.api.body import read_body
 from gateway.api.exchange import exchange_of
 from gateway.api.messages import COUNTED_FIELDS, request_of
-from gateway.api.parse import caller_of, checked, parse_object
+from gateway.api.parse import caller_of
 from gateway.core.request import Caller, ChatRequest
 from gateway.core.usage import UsageSource
 
@@ -43,10 +43,9 @@ def count_tokens_routes(measurer: PromptMeasurer, body_limit_bytes: int) -> APIR
     async def count_tokens(request: Request) -> Response:
         """Count a prompt's tokens; nothing is generated, and no row is written."""
         body = await read_body(request.scope, request.receive, body_limit_bytes)
-        payload = parse_object(body)
-        checked(COUNTED_FIELDS, payload)
+        counted = request_of(body, COUNTED_FIELDS)
         caller = caller_of(request.scope, exchange_of(request.scope))
-        length = await measurer.prompt_length(request_of(body, payload), caller)
+        length = await measurer.prompt_length(counted, caller)
         return Response(
             orjson.dumps({"input_tokens": length.tokens}),
             media_type="application/json",

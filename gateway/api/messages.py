@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Annotated, Any, NotRequired
 
 import orjson
@@ -15,35 +15,27 @@ from gateway.api.parse import (
     MOST_PARTS,
     PERMISSIVE,
     ModelName,
+    check_depth,
     check_parts,
     checked,
     parse_object,
 )
-from gateway.api.respond import EventStream, cost_fields, whole_usd, with_cost
+from gateway.api.respond import EventStream, cost_fields, cost_spliced, whole_usd, with_cost
 from gateway.core.answer import Answer, Chunk, Item
 from gateway.core.entry import LedgerEntry
-from gateway.core.errors import GatewayError
+from gateway.core.errors import GatewayError, UpstreamUnavailable
 from gateway.core.request import ChatRequest
-from gateway.core.usage import estimate_tokens
+from gateway.core.usage import Usage, estimate_tokens
 from gateway.wire.anthropic_answer import message_of, messages_usage
+from gateway.wire.anthropic_own import own_field
 from gateway.wire.anthropic_request import chat_body
 from gateway.wire.anthropic_stream import EventsFromChunks, framed
 from gateway.wire.events import objects_in
 
-#: Content blocks that chat has a word for; others need a backend that speaks this API itself.
-_TRANSLATED_BLOCKS = frozenset(
-    {
-        "text",
-        "image",
-        "document",
-        "tool_use",
-        "tool_result",
-        "thinking",
-        "redacted_thinking",
-    }
-)
-#: Fields that only this API has.
-_OWN_FIELDS = ("container", "context_management", "mcp_servers")
+#: Levels that a translation puts around what stands deepest in a body.
+_SPARE_LEVELS = 1
+#: What comes of reading an upstream's object that isn't shaped as a chat's.
+_UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
 
 
 @with_config(PERMISSIVE)
@@ -53,27 +45,61 @@ class _Message(TypedDict):
 
 
 @with_config(PERMISSIVE)
-class _CountedFields(TypedDict):
-    """The fields that are read to count tokens, with Anthropic's ranges."""
+class _ToolChoice(TypedDict):
+    type: str
+    name: NotRequired[str | None]
+    disable_parallel_tool_use: NotRequired[bool | None]
+
+
+@with_config(PERMISSIVE)
+class _Thinking(TypedDict):
+    type: str
+    budget_tokens: NotRequired[int | None]
+
+
+@with_config(PERMISSIVE)
+class _Metadata(TypedDict):
+    user_id: NotRequired[str | None]
+
+
+@with_config(PERMISSIVE)
+class _OutputConfig(TypedDict):
+    effort: NotRequired[str | None]
+    format: NotRequired[dict[str, Any] | None]
+
+
+@with_config(PERMISSIVE)
+class _Fields(TypedDict):
+    """The fields that the gateway reads, with the ranges that Anthropic's reference gives."""
 
     model: ModelName
     messages: Annotated[list[_Message], Field(min_length=1, max_length=MOST_PARTS, fail_fast=True)]
     system: NotRequired[str | Annotated[list[dict[str, Any]], FIRST_FAULT] | None]
     tools: NotRequired[Annotated[list[dict[str, Any]], FIRST_FAULT] | None]
-    tool_choice: NotRequired[dict[str, Any] | None]
-    thinking: NotRequired[dict[str, Any] | None]
-
-
-class _MessagesFields(_CountedFields):
-    """The fields that the gateway reads, with the ranges that Anthropic's reference gives."""
-
-    max_tokens: Annotated[int, Field(ge=1)]
+    tool_choice: NotRequired[_ToolChoice | None]
+    thinking: NotRequired[_Thinking | None]
+    output_config: NotRequired[_OutputConfig | None]
     stream: NotRequired[bool | None]
     temperature: NotRequired[Annotated[float, Field(ge=0, le=1)] | None]
     top_p: NotRequired[Annotated[float, Field(ge=0, le=1)] | None]
     top_k: NotRequired[Annotated[int, Field(ge=0)] | None]
     stop_sequences: NotRequired[Annotated[list[str], FIRST_FAULT] | None]
-    metadata: NotRequired[dict[str, Any] | None]
+    metadata: NotRequired[_Metadata | None]
+    service_tier: NotRequired[str | None]
+    cache_control: NotRequired[dict[str, Any] | None]
+    context_management: NotRequired[dict[str, Any] | None]
+    inference_geo: NotRequired[str | None]
+    mcp_servers: NotRequired[Annotated[list[dict[str, Any]], FIRST_FAULT] | None]
+
+
+class _CountedFields(_Fields):
+    """To count tokens nothing more is needed."""
+
+    max_tokens: NotRequired[Annotated[int, Field(ge=1)] | None]
+
+
+class _MessagesFields(_Fields):
+    max_tokens: Annotated[int, Field(ge=1)]
 
 
 COUNTED_FIELDS: TypeAdapter[_CountedFields] = TypeAdapter(_CountedFields)
@@ -85,16 +111,23 @@ class MessagesFormat:
 
     def parse(self, body: bytes) -> ChatRequest:
         """Check a body and translate it. Raises InvalidRequest naming the field at fault."""
-        payload = parse_object(body)
-        checked(MESSAGES_FIELDS, payload)
-        return request_of(body, payload)
+        return request_of(body, MESSAGES_FIELDS)
 
     def answer(self, request: ChatRequest, answer: Answer, entry: LedgerEntry) -> bytes:
         """The message with the cost in its usage."""
+        is_counted = isinstance(answer.payload.get("usage"), dict)
         if answer.wire == "messages":
-            return with_cost(answer, entry, whole_usd(entry))
-        message = message_of(answer.payload)
-        message["id"] = message["id"] or f"msg_{entry.request_id}"
+            if is_counted:
+                return with_cost(answer, entry, whole_usd(entry))
+            message = {**answer.payload, "usage": _counted(entry.usage)}
+        else:
+            try:
+                message = message_of(answer.payload)
+            except _UNREADABLE:
+                raise UpstreamUnavailable("The upstream's answer is no chat completion.") from None
+            message["id"] = message["id"] or f"msg_{entry.request_id}"
+            if not is_counted:
+                message["usage"] = _counted(entry.usage)
         message["usage"] |= cost_fields(entry, whole_usd(entry))
         return orjson.dumps(message)
 
@@ -117,41 +150,49 @@ class MessagesEvents:
         if item.wire == "messages" and isinstance(item, Chunk):
             self._is_native = True
             return self._native(item)
-        chunks = [_as_chunk(item.payload)] if isinstance(item, Answer) else objects_in(item.frames)
-        events = (event for chunk in chunks for event in self._events.push(chunk))
+        try:
+            chunks = (
+                [_as_chunk(item.payload)] if isinstance(item, Answer) else objects_in(item.frames)
+            )
+            events = [event for chunk in chunks for event in self._events.push(chunk)]
+        except _UNREADABLE:
+            raise UpstreamUnavailable("The upstream sent an event that is no chunk.") from None
         return b"".join(framed(self._begun(event)) for event in events)
 
     def _begun(self, event: dict[str, Any]) -> dict[str, Any]:
         """A beginning that says about how long the prompt is, since nobody has counted yet."""
         if event["type"] == "message_start":
-            usage = event["message"]["usage"]
-            usage["input_tokens"] = estimate_tokens(self._request.messages)
+            message = event["message"]
+            message["id"] = message["id"] or f"msg_{self._entry.request_id}"
+            message["usage"]["input_tokens"] = estimate_tokens(self._request.messages)
         return event
 
     def _native(self, chunk: Chunk) -> bytes:
         payload = chunk.payload
         if payload is None or not isinstance(payload.get("usage"), dict):
             return chunk.frames
-        usage = payload["usage"] | cost_fields(self._entry, whole_usd(self._entry))
-        return framed({**payload, "usage": usage})
+        usd = whole_usd(self._entry)
+        spliced = cost_spliced(chunk.frames, payload["usage"], self._entry, usd)
+        if spliced is not None:
+            return spliced
+        return framed({**payload, "usage": payload["usage"] | cost_fields(self._entry, usd)})
 
     def finish(self) -> bytes:
         """The end of a stream that ended well; usage that nobody reported is estimated."""
         if self._is_native:
             return b""
-        return b"".join(framed(self._ended(event)) for event in self._events.finish())
+        try:
+            events = self._events.finish()
+        except _UNREADABLE:
+            raise UpstreamUnavailable("The upstream's usage can't be read.") from None
+        return b"".join(framed(self._ended(event)) for event in events)
 
     def _ended(self, event: dict[str, Any]) -> dict[str, Any]:
         if event["type"] != "message_delta":
             return event
         entry, usage = self._entry, event["usage"]
-        counted = entry.usage
-        if counted is not None and not (usage["input_tokens"] or usage["output_tokens"]):
-            told = {
-                "prompt_tokens": counted.prompt_tokens,
-                "completion_tokens": counted.completion_tokens,
-            }
-            usage = messages_usage(told)
+        if entry.usage is not None and not (usage["input_tokens"] or usage["output_tokens"]):
+            usage = _counted(entry.usage)
         return {**event, "usage": usage | cost_fields(entry, whole_usd(entry))}
 
     def fail(self, error: GatewayError) -> bytes:
@@ -160,8 +201,19 @@ class MessagesEvents:
         return b"event: error\ndata: %b\n\n" % envelope
 
 
-def request_of(body: bytes, payload: dict[str, Any]) -> ChatRequest:
-    """A checked body as a request. Raises InvalidRequest naming the field at fault."""
+def _counted(usage: Usage | None) -> dict[str, Any]:
+    """Usage that the gateway itself has counted or estimated, in Anthropic's words."""
+    if usage is None:
+        return messages_usage({})
+    prompt, completion = usage.prompt_tokens, usage.completion_tokens
+    return messages_usage({"prompt_tokens": prompt, "completion_tokens": completion})
+
+
+def request_of(body: bytes, fields: TypeAdapter[Any]) -> ChatRequest:
+    """Check a body and translate it. Raises InvalidRequest naming the field at fault."""
+    payload = parse_object(body)
+    check_depth(body, payload, spare=_SPARE_LEVELS)
+    checked(fields, payload)
     if len(body) > MOST_PARTS:
         check_parts(payload["messages"])
     chat = chat_body(payload)
@@ -176,30 +228,8 @@ def request_of(body: bytes, payload: dict[str, Any]) -> ChatRequest:
         endpoint=ANTHROPIC_PATH,
         wire="messages",
         native=body,
-        native_only=next(_own(payload), None),
+        native_only=own_field(payload),
     )
-
-
-def _own(payload: Mapping[str, Any]) -> Iterator[str]:
-    """The places of what chat has no word for."""
-    for name in _OWN_FIELDS:
-        if payload.get(name):
-            yield name
-    for index, tool in enumerate(payload.get("tools") or ()):
-        if "input_schema" not in tool:
-            yield f"tools[{index}]"
-    for index, message in enumerate(payload["messages"]):
-        content = message["content"]
-        if isinstance(content, list):
-            yield from _own_blocks(content, f"messages[{index}].content")
-
-
-def _own_blocks(content: list[Any], where: str) -> Iterator[str]:
-    for index, block in enumerate(content):
-        source = block.get("source")
-        is_stored = isinstance(source, dict) and source.get("type") == "file"
-        if block.get("type") not in _TRANSLATED_BLOCKS or is_stored:
-            yield f"{where}[{index}]"
 
 
 def _as_chunk(completion: Mapping[str, Any]) -> dict[str, Any]:

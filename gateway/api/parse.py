@@ -13,12 +13,13 @@ from typing_extensions import TypedDict
 from gateway.api.exchange import Exchange
 from gateway.core.errors import InvalidRequest
 from gateway.core.request import Caller, ChatRequest
+from gateway.wire.json_objects import is_writable
 
 LONGEST_NAME = 256
 #: Messages, and content parts in all: routing looks at each, while other requests wait.
 MOST_PARTS = 50_000
-#: The most levels of objects and lists that orjson writes; it reads more.
-MOST_LEVELS = 254
+#: Levels that another wire format puts around what stands deepest in a chat.
+_SPARE_LEVELS = 2
 MAX_TAGS = 16
 MAX_TAG_LENGTH = 64
 
@@ -75,7 +76,9 @@ CHAT_FIELDS: TypeAdapter[_ChatFields] = TypeAdapter(_ChatFields)
 
 def parse_chat(body: bytes) -> ChatRequest:
     """Check a `/v1/chat/completions` body. Raises InvalidRequest naming the field at fault."""
-    return chat_request(body, parse_object(body))
+    payload = parse_object(body)
+    check_depth(body, payload, spare=_SPARE_LEVELS)
+    return chat_request(body, payload)
 
 
 def chat_request(raw: bytes, payload: dict[str, Any], **origin: Any) -> ChatRequest:
@@ -137,15 +140,8 @@ def check_depth(raw: bytes, payload: dict[str, Any], *, spare: int = 0) -> None:
 
     `payload` is `raw` parsed.
     """
-    if raw.count(b"{") + raw.count(b"[") <= MOST_LEVELS - spare:
-        return
-    wrapped: Any = payload
-    for _ in range(spare):
-        wrapped = [wrapped]
-    try:
-        orjson.dumps(wrapped)
-    except TypeError:
-        raise InvalidRequest("The body is nested too deeply.", code="invalid_value") from None
+    if not is_writable(raw, payload, spare=spare):
+        raise InvalidRequest("The body is nested too deeply.", code="invalid_value")
 
 
 def _invalid(error: ValidationError) -> InvalidRequest:

@@ -1,7 +1,7 @@
 """Parts of a chat message and Anthropic's content blocks, both ways.
 
 What neither side names (`search_result`, a server tool's blocks) passes untouched, and so does
-`cache_control`. An image's `detail`, a document's `citations` and `context` have no counterpart.
+`cache_control`. An image's `detail` and a document's `citations` have no counterpart.
 """
 
 from __future__ import annotations
@@ -13,11 +13,28 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.core.errors import CapabilityMissing, InvalidRequest
-from gateway.wire.json_objects import Json, compact, object_at, objects_at, text_at, without
+from gateway.wire.json_objects import (
+    Json,
+    check_optional,
+    compact,
+    object_at,
+    objects_at,
+    text_at,
+    without,
+)
 
 _DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),(.*)", re.DOTALL)
 _WEB = ("http://", "https://")
 _PDF = "application/pdf"
+
+#: Blocks that are no content, but what an assistant's or a user's turn is made of.
+THINKING = frozenset({"thinking", "redacted_thinking"})
+_OF_TURNS = THINKING | {"tool_use", "tool_result"}
+#: Sources, by block, that a chat has words for.
+TRANSLATED_SOURCES = {
+    "image": frozenset({"base64", "url"}),
+    "document": frozenset({"base64", "url", "text", "content", "file"}),
+}
 
 
 def blocks_of(content: object, param: str) -> list[Json]:
@@ -99,17 +116,19 @@ def _document_source(file: Json, param: str) -> Json:
 def parts_of(content: object, param: str) -> list[Json]:
     """Anthropic's content, a string or blocks, as a chat message's parts.
 
-    A document's plain text becomes a text part, its title before it.
+    A document's plain text becomes a text part, its title before it; its context is one before it.
     """
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
     parts: list[Json] = []
     for index, block in enumerate(objects_at(content, param)):
-        parts += _parts(block, f"{param}[{index}]")
+        parts += parts_of_block(block, f"{param}[{index}]")
     return parts
 
 
-def _parts(block: Json, param: str) -> list[Json]:
+def parts_of_block(block: Json, param: str) -> list[Json]:
+    """One of Anthropic's blocks as the parts that say the same."""
+    check_optional(block, param, cache_control=dict)
     match block.get("type"):
         case "text":
             return [{"type": "text", "text": text_at(block, "text", param), **_marks(block)}]
@@ -117,13 +136,17 @@ def _parts(block: Json, param: str) -> list[Json]:
             return [_image_part(block, param)]
         case "document":
             return _document_parts(block, param)
+        case None:
+            raise InvalidRequest(f"The parameter '{param}.type' is missing.", param=f"{param}.type")
+        case kind if kind in _OF_TURNS:
+            raise InvalidRequest(f"A block of type {kind!r} can't stand here.", param=param)
         case _:
             return [block]
 
 
 def _image_part(block: Json, param: str) -> Json:
     source = object_at(block.get("source"), f"{param}.source")
-    if source.get("type") == "file":
+    if text_at(source, "type", f"{param}.source") not in TRANSLATED_SOURCES["image"]:
         return block
     return {
         "type": "image_url",
@@ -141,20 +164,24 @@ def _url_of(source: Json, param: str) -> str:
 
 def _document_parts(block: Json, param: str) -> list[Json]:
     source = object_at(block.get("source"), f"{param}.source")
-    title = block.get("title") or None
-    match source.get("type"):
+    check_optional(block, param, title=str, context=str, citations=dict)
+    title, context = block.get("title") or None, block.get("context")
+    said = [{"type": "text", "text": context}] if context else []
+    match text_at(source, "type", f"{param}.source"):
         case "text":
             data = text_at(source, "data", f"{param}.source")
             text = data if title is None else f"{title}\n\n{data}"
-            return [{"type": "text", "text": text, **_marks(block)}]
+            return [*said, {"type": "text", "text": text, **_marks(block)}]
         case "content":
-            return parts_of(source.get("content"), f"{param}.source.content")
+            return [*said, *parts_of(source.get("content"), f"{param}.source.content")]
         case "file":
             file: Json = {"file_id": text_at(source, "file_id", f"{param}.source")}
-        case _:
+        case "base64" | "url":
             file = {"file_data": _url_of(source, f"{param}.source")}
+        case _:
+            return [block]
     named = {} if title is None else {"filename": title}
-    return [{"type": "file", "file": {**file, **named}, **_marks(block)}]
+    return [*said, {"type": "file", "file": {**file, **named}, **_marks(block)}]
 
 
 def result_parts(content: object, param: str) -> tuple[list[Json], list[Json]]:

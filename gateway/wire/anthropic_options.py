@@ -69,6 +69,11 @@ _MESSAGES_TRANSLATED = frozenset(
         "thinking",
         "output_config",
         "service_tier",
+        # Anthropic's alone: where they ask for anything, `own_field` names them.
+        "container",
+        "context_management",
+        "inference_geo",
+        "mcp_servers",
     ]
 )
 _TIERS = {"auto": "auto", "default": "standard_only"}
@@ -178,20 +183,27 @@ def chat_options(messages: Mapping[str, Any]) -> Json:
     metadata = object_at(messages.get("metadata") or {}, "metadata")
     if user := metadata.get("user_id"):
         options["user"] = user
-    if tier := _CHAT_TIERS.get(str(messages.get("service_tier"))):
-        options["service_tier"] = tier
+    if tier := messages.get("service_tier"):
+        options["service_tier"] = _CHAT_TIERS.get(str(tier), tier)
     if messages.get("stream"):
         options["stream_options"] = {"include_usage": True}
     output = object_at(messages.get("output_config") or {}, "output_config")
     if effort := _effort(object_at(messages.get("thinking") or {}, "thinking"), output):
         options["reasoning_effort"] = effort
     if (wanted := output.get("format")) is not None:
-        schema = object_at(wanted, "output_config.format").get("schema")
+        schema = _schema_in(object_at(wanted, "output_config.format"))
         named = {"name": "answer", "schema": schema, "strict": True}
         options["response_format"] = {"type": "json_schema", "json_schema": named}
     if rest := without(output, "effort", "format"):
         options["output_config"] = rest
     return options
+
+
+def _schema_in(wanted: Json) -> Json:
+    """Of another format only Anthropic knows what it holds."""
+    if wanted.get("type") != "json_schema":
+        return {}
+    return object_at(wanted.get("schema"), "output_config.format.schema")
 
 
 def _effort(thinking: Json, output: Json) -> str | None:

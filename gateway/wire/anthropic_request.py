@@ -13,7 +13,14 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from gateway.core.errors import CapabilityMissing, InvalidRequest
-from gateway.wire.anthropic_content import blocks_of, folded, parts_of, result_parts
+from gateway.wire.anthropic_content import (
+    THINKING,
+    blocks_of,
+    folded,
+    parts_of,
+    parts_of_block,
+    result_parts,
+)
 from gateway.wire.anthropic_limits import unsupported_in
 from gateway.wire.anthropic_options import (
     chat_options,
@@ -23,6 +30,7 @@ from gateway.wire.anthropic_options import (
 )
 from gateway.wire.json_objects import (
     Json,
+    check_optional,
     compact,
     object_at,
     objects_at,
@@ -36,7 +44,6 @@ DEFAULT_MAX_TOKENS = 4096
 
 _INSTRUCTIONS = frozenset({"system", "developer"})
 _NOT_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")
-_THINKING = frozenset({"thinking", "redacted_thinking"})
 _NO_PARAMETERS: Json = {"type": "object", "properties": {}}
 
 
@@ -153,7 +160,7 @@ def _ends_in_an_unsigned_call(turns: list[Json]) -> bool:
     """Whether the tool calls that are being answered came without their thinking."""
     last = next((turn for turn in reversed(turns) if turn["role"] == "assistant"), None)
     kinds = {block.get("type") for block in last["content"]} if last else set()
-    return "tool_use" in kinds and not kinds & _THINKING
+    return "tool_use" in kinds and not kinds & THINKING
 
 
 def _tool(tool: Json, param: str) -> Json:
@@ -197,7 +204,7 @@ def chat_body(messages: Mapping[str, Any]) -> Json:
     return {
         "model": messages.get("model"),
         "messages": chat,
-        **({"tools": [_chat_tool(tool) for tool in tools]} if tools else {}),
+        **({"tools": [_chat_tool(t, f"tools[{i}]") for i, t in enumerate(tools)]} if tools else {}),
         **chat_tool_choice(messages),
         **chat_options(messages),
     }
@@ -206,30 +213,51 @@ def chat_body(messages: Mapping[str, Any]) -> Json:
 def _user_messages(blocks: list[Json], param: str) -> list[Json]:
     tool_messages: list[Json] = []
     attached: list[Json] = []
-    for block in blocks:
+    parts: list[Json] = []
+    for index, block in enumerate(blocks):
+        where = f"{param}.content[{index}]"
         if block.get("type") != "tool_result":
+            parts += parts_of_block(block, where)
             continue
-        identifier = text_at(block, "tool_use_id", param)
-        texts, attachments = result_parts(block.get("content"), f"{param}.content")
-        kept = {key: block[key] for key in ("is_error", "cache_control") if block.get(key)}
-        content = folded(texts) if texts else ""
-        tool_messages.append(
-            {"role": "tool", "tool_call_id": identifier, "content": content, **kept}
-        )
+        message, attachments = _tool_message(block, where)
+        tool_messages.append(message)
         if attachments:
+            identifier = message["tool_call_id"]
             attached += [{"type": "text", "text": f"Result of {identifier}:"}, *attachments]
-    rest = [block for block in blocks if block.get("type") != "tool_result"]
-    parts = [*attached, *parts_of(rest, f"{param}.content")]
+    parts = [*attached, *parts]
     if parts or not tool_messages:
         return [*tool_messages, {"role": "user", "content": folded(parts) if parts else ""}]
     return tool_messages
 
 
+def _tool_message(block: Json, param: str) -> tuple[Json, list[Json]]:
+    """A tool's result as a message, and the images and files that it can't hold."""
+    check_optional(block, param, is_error=bool, cache_control=dict)
+    texts, attachments = result_parts(block.get("content"), f"{param}.content")
+    message = {
+        "role": "tool",
+        "tool_call_id": text_at(block, "tool_use_id", param),
+        "content": folded(texts) if texts else "",
+        **{key: block[key] for key in ("is_error", "cache_control") if block.get(key)},
+    }
+    return message, attachments
+
+
 def _assistant_message(blocks: list[Json], param: str) -> Json:
-    thinking = [block for block in blocks if block.get("type") in _THINKING]
-    calls = [_tool_call(block, param) for block in blocks if block.get("type") == "tool_use"]
-    rest = [block for block in blocks if block.get("type") not in _THINKING | {"tool_use"}]
-    parts = parts_of(rest, f"{param}.content")
+    thinking: list[Json] = []
+    calls: list[Json] = []
+    parts: list[Json] = []
+    for index, block in enumerate(blocks):
+        where = f"{param}.content[{index}]"
+        match block.get("type"):
+            case "thinking" | "redacted_thinking" as kind:
+                text_at(block, "thinking" if kind == "thinking" else "data", where)
+                check_optional(block, where, signature=str)
+                thinking.append(block)
+            case "tool_use":
+                calls.append(_tool_call(block, where))
+            case _:
+                parts += parts_of_block(block, where)
     return {
         "role": "assistant",
         "content": folded(parts) if parts else (None if calls else ""),
@@ -239,6 +267,7 @@ def _assistant_message(blocks: list[Json], param: str) -> Json:
 
 
 def _tool_call(block: Json, param: str) -> Json:
+    check_optional(block, param, cache_control=dict)
     arguments = compact(object_at(block.get("input", {}), f"{param}.input"))
     return {
         "id": text_at(block, "id", param),
@@ -248,13 +277,14 @@ def _tool_call(block: Json, param: str) -> Json:
     }
 
 
-def _chat_tool(tool: Json) -> Json:
+def _chat_tool(tool: Json, param: str) -> Json:
     if "input_schema" not in tool:
         return tool
-    schema = {"parameters": tool["input_schema"]}
+    check_optional(tool, param, description=str, strict=bool, cache_control=dict)
+    schema = {"parameters": object_at(tool["input_schema"], f"{param}.input_schema")}
     told = {key: tool[key] for key in ("description", "strict") if tool.get(key) is not None}
     return {
         "type": "function",
-        "function": {"name": text_at(tool, "name", "tools"), **told, **schema},
+        "function": {"name": text_at(tool, "name", param), **told, **schema},
         **without(tool, "type", "name", "description", "strict", "input_schema"),
     }
