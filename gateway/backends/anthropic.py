@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import orjson
 
-from gateway.backends.anthropic_stream import NativeReader, Reader, TranslatingReader
+from gateway.backends.anthropic_stream import NativeReader, Reader, TranslatingReader, served_model
 from gateway.backends.http1 import Connection, HttpFailure, Timeouts
 from gateway.backends.sse import EventTooLong
 from gateway.backends.upstream import MAX_RESPONSE_BYTES, Upstream, failed, interrupted
@@ -179,7 +179,7 @@ class AnthropicBackend:
             count = parsed(connection.taken()).get("input_tokens")
         finally:
             connection.release()
-        if not isinstance(count, int):
+        if type(count) is not int:
             raise UpstreamUnavailable("The upstream counted no tokens.")
         return count
 
@@ -212,17 +212,17 @@ class AnthropicBackend:
         try:
             payload = completion_of(self._message(raw))
             usage = translated_usage_of(payload["usage"]) if "usage" in payload else None
+            raw = orjson.dumps(payload)
         except (AttributeError, KeyError, TypeError, ValueError):
             raise UpstreamUnavailable("The upstream's answer is no message.") from None
-        return Answer(orjson.dumps(payload), payload, payload["model"] or None, usage)
+        return Answer(raw, payload, served_model(payload["model"]), usage)
 
     def _native_answer(self, raw: bytes) -> Answer:
         message = self._message(raw)
-        model = message.get("model")
         return Answer(
             raw=raw,
             payload=message,
-            model_served=model if isinstance(model, str) else None,
+            model_served=served_model(message.get("model")),
             usage=usage_of(message.get("usage")),
             wire="messages",
         )

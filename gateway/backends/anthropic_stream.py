@@ -96,11 +96,11 @@ class NativeReader:
     def _counted(self, payload: dict[str, Any]) -> Usage | None:
         """The usage so far, where this event tells of some: later counts replace earlier ones."""
         message = payload.get("message")
-        if isinstance(message, dict) and isinstance(message.get("model"), str):
-            self._model = message["model"]
+        if isinstance(message, dict):
+            self._model = served_model(message.get("model")) or self._model
         told = message if isinstance(message, dict) else payload
         usage = told.get("usage")
-        if not isinstance(usage, dict):
+        if not isinstance(usage, dict) or not isinstance(payload.get("type"), str):
             return None
         self._usage.update({key: count for key, count in usage.items() if count is not None})
         return usage_of(self._usage) if told is payload else _opening_usage(message)
@@ -143,6 +143,11 @@ class TranslatingReader:
             yield from chunks
 
 
+def served_model(name: object) -> str | None:
+    """The model's name as an upstream tells it; None for what is none."""
+    return name if isinstance(name, str) and name else None
+
+
 def _is_passed(event: bytes) -> bool:
     return event.startswith(b"event:") and event[6:].lstrip().startswith(_PASSED)
 
@@ -154,7 +159,7 @@ def _opening_usage(message: object) -> Usage | None:
 
 
 def _chunk(payload: dict[str, Any]) -> Chunk:
-    framed, model = frame(orjson.dumps(payload)), payload["model"] or None
+    framed, model = frame(orjson.dumps(payload)), served_model(payload["model"])
     if "usage" not in payload:
         return Chunk(framed, model_served=model)
     return Chunk(framed, 0, translated_usage_of(payload["usage"]), payload, model)

@@ -133,7 +133,7 @@ def message_of(completion: Mapping[str, Any]) -> Json:
     calls: list[Json] = message.get("tool_calls") or []
     stopped_by = choice.get("stop_reason")
     stop = stop_reason(choice.get("finish_reason"), stopped_by=stopped_by, has_calls=bool(calls))
-    texts = _texts(message.get("content")) or _texts(message.get("refusal"))
+    texts = texts_in(message.get("content")) or texts_in(message.get("refusal"))
     content = [
         *_thinking_blocks(message),
         *({"type": "text", "text": text, "citations": None} for text in texts),
@@ -159,7 +159,7 @@ def stop_details(refusal: object, stop: str) -> Json:
     return {"stop_details": {"type": "refusal", "category": None, "explanation": refusal}}
 
 
-def _texts(content: object) -> list[str]:
+def texts_in(content: object) -> list[str]:
     """The texts of a content: some upstreams answer with parts."""
     if isinstance(content, str):
         return [content] if content else []

@@ -21,6 +21,7 @@ from gateway.wire.anthropic_answer import (
     status_of,
     stop_details,
     stop_reason,
+    texts_in,
 )
 from gateway.wire.json_objects import Json, compact
 
@@ -247,7 +248,7 @@ class EventsFromChunks:
             self._read_signed(signed)
         refusal = delta.get("refusal") or ""
         self._refusal += refusal
-        if text := delta.get("content") or refusal:
+        if text := "".join(texts_in(delta.get("content"))) or refusal:
             block = self._last("text", {"text": "", "citations": None})
             block.waiting.append({"type": "text_delta", "text": text})
         for call in delta.get("tool_calls") or []:
