@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from gateway.wire.json_objects import Json, object_at, objects_at, text_at, without
+from gateway.wire.json_objects import Json, free_object_at, object_at, objects_at, text_at, without
 
 #: Anthropic's range of temperatures ends here, OpenAI's at 2.
 MAX_TEMPERATURE = 1.0
@@ -113,7 +113,7 @@ def messages_options(
 def _add_schema(options: Json, response_format: object) -> None:
     if isinstance(response_format, dict) and response_format.get("type") == "json_schema":
         named = object_at(response_format.get("json_schema"), "response_format.json_schema")
-        schema = object_at(named.get("schema"), "response_format.json_schema.schema")
+        schema = free_object_at(named.get("schema"), "response_format.json_schema.schema")
         output = options.get("output_config") or {}
         options["output_config"] = {**output, "format": {"type": "json_schema", "schema": schema}}
 
@@ -203,7 +203,7 @@ def _schema_in(wanted: Json) -> Json:
     """Of another format only Anthropic knows what it holds."""
     if wanted.get("type") != "json_schema":
         return {}
-    return object_at(wanted.get("schema"), "output_config.format.schema")
+    return free_object_at(wanted.get("schema"), "output_config.format.schema")
 
 
 def _effort(thinking: Json, output: Json) -> str | None:

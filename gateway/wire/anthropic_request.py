@@ -32,6 +32,7 @@ from gateway.wire.json_objects import (
     Json,
     check_optional,
     compact,
+    free_object_at,
     object_at,
     objects_at,
     text_at,
@@ -268,7 +269,7 @@ def _assistant_message(blocks: list[Json], param: str) -> Json:
 
 def _tool_call(block: Json, param: str) -> Json:
     check_optional(block, param, cache_control=dict)
-    arguments = compact(object_at(block.get("input", {}), f"{param}.input"))
+    arguments = compact(free_object_at(block.get("input", {}), f"{param}.input"))
     return {
         "id": text_at(block, "id", param),
         "type": "function",
@@ -281,7 +282,7 @@ def _chat_tool(tool: Json, param: str) -> Json:
     if "input_schema" not in tool:
         return tool
     check_optional(tool, param, description=str, strict=bool, cache_control=dict)
-    schema = {"parameters": object_at(tool["input_schema"], f"{param}.input_schema")}
+    schema = {"parameters": free_object_at(tool["input_schema"], f"{param}.input_schema")}
     told = {key: tool[key] for key in ("description", "strict") if tool.get(key) is not None}
     return {
         "type": "function",

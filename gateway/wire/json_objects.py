@@ -20,11 +20,15 @@ _KINDS: dict[type, str] = {str: "a string", bool: "a boolean", dict: "an object"
 
 def object_at(value: object, param: str) -> Json:
     """The value as an object whose `type` and `role`, if any, are strings; else InvalidRequest."""
+    known = free_object_at(value, param)
+    check_optional(known, param, type=str, role=str)
+    return known
+
+
+def free_object_at(value: object, param: str) -> Json:
+    """The value as an object of any members, as a schema is; else InvalidRequest."""
     if not isinstance(value, dict):
         raise InvalidRequest(f"'{param}' must be an object.", param=param)
-    for key in ("type", "role"):
-        if not isinstance(value.get(key), str | None):
-            raise InvalidRequest(f"'{param}.{key}' must be a string.", param=f"{param}.{key}")
     return value
 
 
