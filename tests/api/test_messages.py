@@ -58,6 +58,10 @@ def refused(raw: bytes) -> list[InvalidRequest]:
     return errors
 
 
+def each(name: str, *values: Any) -> list[tuple[str, Any]]:
+    return [(name, value) for value in values]
+
+
 def test_a_plain_request() -> None:
     raw = body(stream=True, system="Be brief.", x_new={"a": [1.5]}, top_k=3)
     request = FORMAT.parse(raw)
@@ -79,33 +83,35 @@ def test_counting_needs_no_limit() -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        *(("model", one) for one in (None, 3, [], "", "x" * 257, "a\x00b")),
-        *(("messages", one) for one in (None, "x", {}, [], ["x"], [None], [{}])),
-        *(("system", one) for one in (3, {}, ["x"], [3], [{"type": 3}], [{}])),
-        *(("tools", one) for one in (3, {}, "x", ["x"], [None], [{"type": 3}])),
-        *(("tool_choice", one) for one in (3, "auto", [], {}, {"type": 3})),
+        *each("model", None, 3, [], "", "x" * 257, "a\x00b"),
+        *each("messages", None, "x", {}, [], ["x"], [None], [{}]),
+        *each("system", 3, {}, ["x"], [3], [{"type": 3}], [{}]),
+        *each("tools", 3, {}, "x", ["x"], [None], [{"type": 3}]),
+        *each("tool_choice", 3, "auto", [], {}, {"type": 3}),
         ("tool_choice.name", {"type": "tool"}),
         ("tool_choice.name", {"type": "tool", "name": 3}),
         (
             "tool_choice.disable_parallel_tool_use",
             {"type": "auto"} | {"disable_parallel_tool_use": 1},
         ),
-        *(("thinking", one) for one in (3, "enabled", [], {}, {"type": 3})),
+        *each("thinking", 3, "enabled", [], {}, {"type": 3}),
         ("thinking.budget_tokens", {"type": "enabled", "budget_tokens": "x"}),
-        *(("max_tokens", one) for one in ("9", 1.5, True, 0, -1, [])),
-        *(("stream", one) for one in ("yes", 1, [])),
-        *(("temperature", one) for one in ("1", True, -0.1, 1.1, [])),
-        *(("top_p", one) for one in ("1", True, -0.1, 1.1, [])),
-        *(("top_k", one) for one in ("1", True, -1, 1.5, [])),
-        *(("stop_sequences", one) for one in ("END", 3, {}, [3], [None])),
-        *(("metadata", one) for one in (3, "x", [])),
+        *each("max_tokens", "9", 1.5, True, 0, -1, []),
+        *each("stream", "yes", 1, []),
+        *each("temperature", "1", True, -0.1, 1.1, []),
+        *each("top_p", "1", True, -0.1, 1.1, []),
+        *each("top_k", "1", True, -1, 1.5, []),
+        *each("stop_sequences", "END", 3, {}, [3], [None]),
+        *each("metadata", 3, "x", []),
         ("metadata.user_id", {"user_id": 3}),
-        *(("service_tier", one) for one in (3, [], {})),
-        *(("output_config", one) for one in (3, "x", [], {"format": 3}, {"effort": 3})),
+        *each("service_tier", 3, [], {}),
+        *each("output_config", 3, "x", [], {"format": 3}, {"effort": 3}),
         ("output_config.format.schema", {"format": {"type": "json_schema"}}),
         ("output_config.format.schema", {"format": {"type": "json_schema", "schema": 3}}),
-        *((name, 3) for name in ("cache_control", "context_management")),
-        *((name, 3) for name in ("mcp_servers", "inference_geo")),
+        ("cache_control", 3),
+        ("context_management", 3),
+        ("mcp_servers", 3),
+        ("inference_geo", 3),
     ],
 )
 def test_a_field_of_another_type_is_named(name: str, value: object) -> None:
@@ -126,7 +132,9 @@ TOOL = {"name": "f", "input_schema": {"type": "object"}}
         ("description", {"description": 3}),
         ("strict", {"strict": "x"}),
         ("cache_control", {"cache_control": 3}),
-        *(("input_schema", {"input_schema": one}) for one in (None, 3, "x", [])),
+        ("input_schema", {"input_schema": None}),
+        ("input_schema", {"input_schema": "x"}),
+        ("input_schema", {"input_schema": []}),
     ],
 )
 def test_a_tool_that_is_wrong_is_named(name: str, wrong: dict[str, Any]) -> None:
@@ -137,23 +145,28 @@ def test_a_tool_that_is_wrong_is_named(name: str, wrong: dict[str, Any]) -> None
 RESULT = {"type": "tool_result", "tool_use_id": "t"}
 CALL = {"type": "tool_use", "id": "t", "name": "f", "input": {}}
 PICTURE = {"type": "base64", "media_type": "image/png", "data": "aGk="}
+PAPER = {"type": "document", "source": {"type": "text", "data": "x"}}
+
+
+def varied(block: dict[str, Any], name: str, *values: Any) -> list[tuple[str, Any, str]]:
+    return [("user", {**block, name: value}, name) for value in values]
 
 
 @pytest.mark.parametrize(
     ("role", "block", "name"),
     [
-        *(("user", {"type": kind}, "type") for kind in (3, [], {}, True)),
+        *varied({}, "type", 3, [], {}, True),
         ("user", {"text": "x"}, "type"),
-        *(("user", {"type": "text", "text": one}, "text") for one in (None, 3, [], {})),
+        *varied({"type": "text"}, "text", None, 3, [], {}),
         ("user", {"type": "text"}, "text"),
         ("user", {"type": "text", "text": "x", "cache_control": 3}, "cache_control"),
-        *(("user", {"type": "image", "source": one}, "source") for one in (None, 3, "x", [])),
+        *varied({"type": "image"}, "source", None, 3, "x", []),
         ("user", {"type": "image", "source": {}}, "source.type"),
         ("user", {"type": "image", "source": {"type": 3}}, "source.type"),
         ("user", {"type": "image", "source": {"type": "url", "url": 3}}, "source.url"),
         ("user", {"type": "image", "source": {**PICTURE, "data": 3}}, "source.data"),
         ("user", {"type": "image", "source": {**PICTURE, "media_type": 3}}, "source.media_type"),
-        *(("user", {"type": "document", "source": one}, "source") for one in (None, 3, "x")),
+        *varied({"type": "document"}, "source", None, 3, "x"),
         ("user", {"type": "document", "source": {"type": "text"}}, "source.data"),
         ("user", {"type": "document", "source": {"type": "file"}}, "source.file_id"),
         (
@@ -161,16 +174,17 @@ PICTURE = {"type": "base64", "media_type": "image/png", "data": "aGk="}
             {"type": "document", "source": {"type": "content", "content": 3}},
             "source.content",
         ),
-        *(
-            ("user", {"type": "document", "source": {"type": "text", "data": "x"}, key: 3}, key)
-            for key in ("title", "context", "citations")
-        ),
-        *(("user", {**RESULT, "tool_use_id": one}, "tool_use_id") for one in (None, 3, {})),
-        *(("user", {**RESULT, "content": one}, "content") for one in (3, {}, ["x"], [{}])),
+        ("user", {**PAPER, "title": 3}, "title"),
+        ("user", {**PAPER, "context": []}, "context"),
+        ("user", {**PAPER, "citations": "x"}, "citations"),
+        *varied(RESULT, "tool_use_id", None, 3, {}),
+        *varied(RESULT, "content", 3, {}, ["x"], [{}]),
         ("user", {**RESULT, "content": [{"type": "text", "text": 3}]}, "content[0].text"),
         ("user", {**RESULT, "is_error": "x"}, "is_error"),
         ("user", {**RESULT, "cache_control": 3}, "cache_control"),
-        *(("assistant", {**CALL, key: 3}, key) for key in ("id", "name", "input")),
+        ("assistant", {**CALL, "id": 3}, "id"),
+        ("assistant", {**CALL, "name": []}, "name"),
+        ("assistant", {**CALL, "input": "{}"}, "input"),
         ("assistant", {**CALL, "input": None}, "input"),
         ("assistant", {"type": "thinking", "signature": ""}, "thinking"),
         ("assistant", {"type": "thinking", "thinking": "x", "signature": 3}, "signature"),
