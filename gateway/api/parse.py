@@ -18,8 +18,6 @@ from gateway.wire.json_objects import is_writable
 LONGEST_NAME = 256
 #: Messages, and content parts in all: routing looks at each, while other requests wait.
 MOST_PARTS = 50_000
-#: Levels that another wire format puts around what stands deepest in a chat.
-_SPARE_LEVELS = 2
 MAX_TAGS = 16
 MAX_TAG_LENGTH = 64
 
@@ -76,9 +74,7 @@ CHAT_FIELDS: TypeAdapter[_ChatFields] = TypeAdapter(_ChatFields)
 
 def parse_chat(body: bytes) -> ChatRequest:
     """Check a `/v1/chat/completions` body. Raises InvalidRequest naming the field at fault."""
-    payload = parse_object(body)
-    check_depth(body, payload, spare=_SPARE_LEVELS)
-    return chat_request(body, payload)
+    return chat_request(body, parse_object(body))
 
 
 def chat_request(raw: bytes, payload: dict[str, Any], **origin: Any) -> ChatRequest:

@@ -9,6 +9,8 @@ from typing import Any
 
 import orjson
 
+from gateway.core.errors import InvalidRequest
+
 _TOKEN_LIMITS = ("max_tokens", "max_completion_tokens")
 _VALUE = rb'(\s*:\s*)("(?:[^"\\]|\\.)*"|\{[^{}]*\}|[^\s"{}\[\],]+)'
 #: A quoted name, and the member: its colon and its value, a string, a flat object or one word.
@@ -51,7 +53,15 @@ def upstream_body(
     merged = {**payload, **changes}.items()
     taken = names.values()  # such a member is null, else nothing were renamed to it
     whole = {names.get(name, name): value for name, value in merged if name not in taken}
-    return orjson.dumps(whole)
+    return written(whole)
+
+
+def written(body: Mapping[str, Any]) -> bytes:
+    """A body as JSON: what was read may be too deep to be written. Raises InvalidRequest."""
+    try:
+        return orjson.dumps(body)
+    except TypeError:
+        raise InvalidRequest("The body is nested too deeply.", code="invalid_value") from None
 
 
 def with_model(raw: bytes, model: str) -> bytes:

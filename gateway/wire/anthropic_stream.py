@@ -29,8 +29,9 @@ from gateway.wire.json_objects import Json, compact
 class ChunksFromEvents:
     """Anthropic's events in, `chat.completion.chunk` objects out.
 
-    The last chunk carries usage and no choice, if the whole answer was counted. `done` is set once `message_stop`
-    has come; a stream that ends before it was cut off. An `error` event is raised as UpstreamError.
+    The last chunk carries usage and no choice, if the whole answer was counted. `done` is set once
+    `message_stop` has come; a stream that ends before it was cut off. An `error` event is raised
+    as UpstreamError.
     """
 
     def __init__(self, *, created_s: int | None = None) -> None:
