@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -131,9 +131,7 @@ class Meter(AttemptMeter):
         """Usage of a call that nobody counted: bytes of text, or one token a streamed event."""
         completion_tokens = self._events
         if answer is not None:
-            choices = answer.payload.get("choices")
-            said = (_said(one) for one in choices or () if isinstance(one, Mapping))
-            completion_tokens = estimate_tokens(one for one in said if isinstance(one, Mapping))
+            completion_tokens = estimate_tokens(_all_said(answer))
         known = self._request.prompt_tokens
         return Usage(
             prompt_tokens=estimate_tokens(self._request.messages) if known is None else known,
@@ -141,6 +139,17 @@ class Meter(AttemptMeter):
             source="estimated",
             compute_s=self._elapsed_ms() / 1e3,
         )
+
+
+def _all_said(answer: Answer) -> Iterator[Mapping[str, Any]]:
+    """The messages of an answer; one of Anthropic's is a message itself."""
+    if answer.wire == "messages":
+        yield answer.payload
+        return
+    for choice in answer.payload.get("choices") or ():
+        said = _said(choice) if isinstance(choice, Mapping) else None
+        if isinstance(said, Mapping):
+            yield said
 
 
 def _said(choice: Mapping[str, Any]) -> object:

@@ -9,6 +9,7 @@ import orjson
 from starlette.types import Message, Send
 
 from gateway.api.errors import envelope, status_of
+from gateway.api.own_names import in_messages_words
 from gateway.core.errors import GatewayError
 from gateway.wire.anthropic_answer import messages_error
 
@@ -62,4 +63,8 @@ def _translated(body: bytes, status: int, request_id: str) -> bytes:
     told: Any = {}
     with contextlib.suppress(orjson.JSONDecodeError):
         told = orjson.loads(body)
-    return orjson.dumps(messages_error(told if isinstance(told, dict) else {}, status, request_id))
+    told = told if isinstance(told, dict) else {}
+    translated = messages_error(told, status, request_id)
+    error, param = translated["error"], (told.get("error") or {}).get("param")
+    error["message"] = in_messages_words(error["message"], param)
+    return orjson.dumps(translated)

@@ -12,7 +12,7 @@ from gateway.api.anthropic_errors import ANTHROPIC_PATH
 from gateway.api.body import read_body
 from gateway.api.exchange import exchange_of
 from gateway.api.messages import COUNTED_FIELDS, request_of
-from gateway.api.parse import caller_of
+from gateway.api.parse import caller_of, checked, parse_object
 from gateway.core.request import Caller, ChatRequest
 from gateway.core.usage import UsageSource
 
@@ -43,9 +43,10 @@ def count_tokens_routes(measurer: PromptMeasurer, body_limit_bytes: int) -> APIR
     async def count_tokens(request: Request) -> Response:
         """Count a prompt's tokens; nothing is generated, and no row is written."""
         body = await read_body(request.scope, request.receive, body_limit_bytes)
-        counted = request_of(body, COUNTED_FIELDS)
+        payload = parse_object(body)
+        checked(COUNTED_FIELDS, payload)
         caller = caller_of(request.scope, exchange_of(request.scope))
-        length = await measurer.prompt_length(counted, caller)
+        length = await measurer.prompt_length(request_of(body, payload), caller)
         return Response(
             orjson.dumps({"input_tokens": length.tokens}),
             media_type="application/json",

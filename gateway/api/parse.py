@@ -13,11 +13,12 @@ from typing_extensions import TypedDict
 from gateway.api.exchange import Exchange
 from gateway.core.errors import InvalidRequest
 from gateway.core.request import Caller, ChatRequest
-from gateway.wire.json_objects import is_writable
 
 LONGEST_NAME = 256
 #: Messages, and content parts in all: routing looks at each, while other requests wait.
 MOST_PARTS = 50_000
+#: The most levels of objects and lists that orjson writes; it reads more.
+MOST_LEVELS = 254
 MAX_TAGS = 16
 MAX_TAG_LENGTH = 64
 
@@ -136,8 +137,15 @@ def check_depth(raw: bytes, payload: dict[str, Any], *, spare: int = 0) -> None:
 
     `payload` is `raw` parsed.
     """
-    if not is_writable(raw, payload, spare=spare):
-        raise InvalidRequest("The body is nested too deeply.", code="invalid_value")
+    if raw.count(b"{") + raw.count(b"[") <= MOST_LEVELS - spare:
+        return
+    wrapped: Any = payload
+    for _ in range(spare):
+        wrapped = [wrapped]
+    try:
+        orjson.dumps(wrapped)
+    except TypeError:
+        raise InvalidRequest("The body is nested too deeply.", code="invalid_value") from None
 
 
 def _invalid(error: ValidationError) -> InvalidRequest:

@@ -38,7 +38,8 @@ class Estimates:
 
     def usd(self, request: ChatRequest, deployment: Deployment) -> Decimal | None:
         """What the deployment would charge; None where that can't be known yet."""
-        prompt_tokens = estimate_tokens(request.messages)
+        known = request.prompt_tokens
+        prompt_tokens = estimate_tokens(request.messages) if known is None else known
         completion_tokens = round(self._output_tokens[deployment.name])
         if request.max_tokens is not None:
             completion_tokens = min(completion_tokens, request.max_tokens)

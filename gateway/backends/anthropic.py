@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import orjson
 
-from gateway.backends.anthropic_stream import NativeReader, Reader, TranslatingReader, served_model
+from gateway.backends.anthropic_stream import NativeReader, Reader, TranslatingReader, model_of
 from gateway.backends.http1 import Connection, HttpFailure, Timeouts
 from gateway.backends.sse import EventTooLong
 from gateway.backends.upstream import MAX_RESPONSE_BYTES, Upstream, failed, interrupted
@@ -179,7 +179,7 @@ class AnthropicBackend:
             count = parsed(connection.taken()).get("input_tokens")
         finally:
             connection.release()
-        if type(count) is not int:
+        if type(count) is not int or count < 0:
             raise UpstreamUnavailable("The upstream counted no tokens.")
         return count
 
@@ -212,17 +212,16 @@ class AnthropicBackend:
         try:
             payload = completion_of(self._message(raw))
             usage = translated_usage_of(payload["usage"]) if "usage" in payload else None
-            raw = orjson.dumps(payload)
+            return Answer(orjson.dumps(payload), payload, model_of(payload), usage)
         except (AttributeError, KeyError, TypeError, ValueError):
             raise UpstreamUnavailable("The upstream's answer is no message.") from None
-        return Answer(raw, payload, served_model(payload["model"]), usage)
 
     def _native_answer(self, raw: bytes) -> Answer:
         message = self._message(raw)
         return Answer(
             raw=raw,
             payload=message,
-            model_served=served_model(message.get("model")),
+            model_served=model_of(message),
             usage=usage_of(message.get("usage")),
             wire="messages",
         )
@@ -263,7 +262,7 @@ def _is_native(request: ChatRequest) -> bool:
 
 def _ignored(chat: Mapping[str, Any], messages: Mapping[str, Any]) -> tuple[str, ...]:
     names = sorted(name for name in IGNORED_FIELDS & chat.keys() if chat[name])
-    return (*names, *left_out(chat, messages))
+    return tuple(dict.fromkeys((*names, *left_out(chat, messages))))
 
 
 def parsed(raw: bytes) -> dict[str, Any]:

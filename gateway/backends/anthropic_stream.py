@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -97,10 +97,10 @@ class NativeReader:
         """The usage so far, where this event tells of some: later counts replace earlier ones."""
         message = payload.get("message")
         if isinstance(message, dict):
-            self._model = served_model(message.get("model")) or self._model
+            self._model = model_of(message) or self._model
         told = message if isinstance(message, dict) else payload
         usage = told.get("usage")
-        if not isinstance(usage, dict) or not isinstance(payload.get("type"), str):
+        if not isinstance(usage, dict):
             return None
         self._usage.update({key: count for key, count in usage.items() if count is not None})
         return usage_of(self._usage) if told is payload else _opening_usage(message)
@@ -143,11 +143,6 @@ class TranslatingReader:
             yield from chunks
 
 
-def served_model(name: object) -> str | None:
-    """The model's name as an upstream tells it; None for what is none."""
-    return name if isinstance(name, str) and name else None
-
-
 def _is_passed(event: bytes) -> bool:
     return event.startswith(b"event:") and event[6:].lstrip().startswith(_PASSED)
 
@@ -158,8 +153,14 @@ def _opening_usage(message: object) -> Usage | None:
     return None if usage is None else replace(usage, source="estimated")
 
 
+def model_of(payload: Mapping[str, Any]) -> str | None:
+    """The model that a message or a completion says it is of."""
+    model = payload.get("model")
+    return model if model and isinstance(model, str) else None
+
+
 def _chunk(payload: dict[str, Any]) -> Chunk:
-    framed, model = frame(orjson.dumps(payload)), served_model(payload["model"])
+    framed, model = frame(orjson.dumps(payload)), model_of(payload)
     if "usage" not in payload:
         return Chunk(framed, model_served=model)
     return Chunk(framed, 0, translated_usage_of(payload["usage"]), payload, model)

@@ -34,6 +34,7 @@ class Pool:
         self._heads: dict[tuple[str, str], bytes] = {}
         self._head("POST", "")
         self._tls: ssl.SSLContext | None = None
+        self._is_closed = False
         self._idle: list[Connection] = []
         self._all: set[Connection] = set()
         self.timeouts = timeouts
@@ -84,7 +85,8 @@ class Pool:
             self._idle.remove(connection)
 
     def close(self) -> None:
-        """Close every connection."""
+        """Close every connection, those too that are still being made."""
+        self._is_closed = True
         for connection in tuple(self._all):
             connection.abort()
 
@@ -107,6 +109,9 @@ class Pool:
             raise NotConnected("it can't be reached in time") from None
         except (OSError, ssl.SSLError) as error:
             raise NotConnected("it can't be reached") from error
+        if self._is_closed:
+            connection.abort()
+            raise NotConnected("the gateway has closed its connections to it")
         self._all.add(connection)
         return connection
 

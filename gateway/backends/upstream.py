@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Mapping
 from urllib.parse import urlencode
@@ -72,6 +73,7 @@ class Upstream:
         if self._pool is not None:
             self._pool.close()
             self._pool = None
+            await asyncio.sleep(0)  # the event loop may end next, and closes nothing then
 
     def not_ready(self) -> str | None:
         """Always ready once started: whether the upstream is up shows in its answers."""

@@ -38,7 +38,7 @@ def upstream_body(
     Where the bytes allow it they are spliced, so that everything else stays byte for byte;
     otherwise the parsed body is written again, its order kept. `ask_usage` adds
     `stream_options.include_usage`, `ask_logprobs` adds `logprobs`; `max_tokens_field` names the
-    limit's field upstream.
+    limit's field upstream. Raises InvalidRequest for what is nested too deeply to be written again.
     """
     changes: dict[str, Any] = {"model": model}
     options = payload.get("stream_options")
@@ -60,7 +60,7 @@ def written(body: Mapping[str, Any]) -> bytes:
     """A body as JSON: what was read may be too deep to be written. Raises InvalidRequest."""
     try:
         return orjson.dumps(body)
-    except TypeError:
+    except orjson.JSONEncodeError:
         raise InvalidRequest("The body is nested too deeply.", code="invalid_value") from None
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gateway.core.usage import Usage
 from gateway.wire.json_objects import Json, compact, tool_input, without
 
 #: What a chat message says where Anthropic stopped for a refusal and gave no explanation.
@@ -133,7 +134,7 @@ def message_of(completion: Mapping[str, Any]) -> Json:
     calls: list[Json] = message.get("tool_calls") or []
     stopped_by = choice.get("stop_reason")
     stop = stop_reason(choice.get("finish_reason"), stopped_by=stopped_by, has_calls=bool(calls))
-    texts = texts_in(message.get("content")) or texts_in(message.get("refusal"))
+    texts = texts_of(message.get("content")) or texts_of(message.get("refusal"))
     content = [
         *_thinking_blocks(message),
         *({"type": "text", "text": text, "citations": None} for text in texts),
@@ -159,12 +160,13 @@ def stop_details(refusal: object, stop: str) -> Json:
     return {"stop_details": {"type": "refusal", "category": None, "explanation": refusal}}
 
 
-def texts_in(content: object) -> list[str]:
+def texts_of(content: object) -> list[str]:
     """The texts of a content: some upstreams answer with parts."""
     if isinstance(content, str):
         return [content] if content else []
     parts: Iterable[Any] = content if isinstance(content, list) else ()
-    return [part["text"] for part in parts if isinstance(part, dict) and part.get("text")]
+    texts = (part.get("text") for part in parts if isinstance(part, dict))
+    return [text for text in texts if text and isinstance(text, str)]
 
 
 def _thinking_blocks(message: Mapping[str, Any]) -> list[Json]:
@@ -210,16 +212,21 @@ def chat_usage(usage: Mapping[str, Any]) -> Json:
 
 
 def messages_usage(usage: Mapping[str, Any]) -> Json:
-    """Chat's usage in Anthropic's words; `input_tokens` leave out what the cache read and wrote."""
-    prompt = usage.get("prompt_tokens_details") or {}
-    read, written = prompt.get("cached_tokens") or 0, prompt.get("cache_write_tokens") or 0
-    thought = (usage.get("completion_tokens_details") or {}).get("reasoning_tokens")
+    """Chat's usage in Anthropic's words; `input_tokens` leave out what the cache read and wrote.
+
+    As in the ledger, a malformed count is 0.
+    """
+    counts = Usage.from_wire(usage)
+    read, written = counts.cached_tokens, counts.cache_write_tokens
+    details = usage.get("completion_tokens_details")
+    has_thought = isinstance(details, dict) and details.get("reasoning_tokens") is not None
+    thought = {"output_tokens_details": {"thinking_tokens": counts.reasoning_tokens}}
     return {
-        "input_tokens": max(0, (usage.get("prompt_tokens") or 0) - read - written),
+        "input_tokens": max(0, counts.prompt_tokens - read - written),
         "cache_read_input_tokens": read,
         "cache_creation_input_tokens": written,
-        "output_tokens": usage.get("completion_tokens") or 0,
-        **({} if thought is None else {"output_tokens_details": {"thinking_tokens": thought}}),
+        "output_tokens": counts.completion_tokens,
+        **(thought if has_thought else {}),
         **{key: usage[key] for key in _OWN_USAGE if usage.get(key) is not None},
     }
 

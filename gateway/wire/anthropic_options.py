@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from gateway.wire.json_objects import Json, free_object_at, object_at, objects_at, text_at, without
+from gateway.wire.json_objects import Json, mapping_at, object_at, objects_at, text_at, without
 
 #: Anthropic's range of temperatures ends here, OpenAI's at 2.
 MAX_TEMPERATURE = 1.0
@@ -69,10 +69,9 @@ _MESSAGES_TRANSLATED = frozenset(
         "thinking",
         "output_config",
         "service_tier",
-        # Anthropic's alone: where they ask for anything, `own_field` names them.
+        # Anthropic's alone: where they ask for anything, no chat can.
         "container",
         "context_management",
-        "inference_geo",
         "mcp_servers",
     ]
 )
@@ -113,7 +112,7 @@ def messages_options(
 def _add_schema(options: Json, response_format: object) -> None:
     if isinstance(response_format, dict) and response_format.get("type") == "json_schema":
         named = object_at(response_format.get("json_schema"), "response_format.json_schema")
-        schema = free_object_at(named.get("schema"), "response_format.json_schema.schema")
+        schema = mapping_at(named.get("schema"), "response_format.json_schema.schema")
         output = options.get("output_config") or {}
         options["output_config"] = {**output, "format": {"type": "json_schema", "schema": schema}}
 
@@ -180,16 +179,21 @@ def chat_options(messages: Mapping[str, Any]) -> Json:
     options = without(messages, *_MESSAGES_TRANSLATED)
     if stops := messages.get("stop_sequences"):
         options["stop"] = stops
-    metadata = object_at(messages.get("metadata") or {}, "metadata")
+    metadata = mapping_at(messages.get("metadata") or {}, "metadata")
     if user := metadata.get("user_id"):
         options["user"] = user
-    if tier := messages.get("service_tier"):
+    if others := without(metadata, "user_id"):
+        options["metadata"] = others
+    if (tier := messages.get("service_tier")) is not None:
         options["service_tier"] = _CHAT_TIERS.get(str(tier), tier)
     if messages.get("stream"):
         options["stream_options"] = {"include_usage": True}
     output = object_at(messages.get("output_config") or {}, "output_config")
-    if effort := _effort(object_at(messages.get("thinking") or {}, "thinking"), output):
+    thinking = object_at(messages.get("thinking") or {}, "thinking")
+    if effort := _effort(thinking, output):
         options["reasoning_effort"] = effort
+    if thinking and not _says_it_all(thinking, output):
+        options["thinking"] = thinking
     if (wanted := output.get("format")) is not None:
         schema = _schema_in(object_at(wanted, "output_config.format"))
         named = {"name": "answer", "schema": schema, "strict": True}
@@ -203,7 +207,7 @@ def _schema_in(wanted: Json) -> Json:
     """Of another format only Anthropic knows what it holds."""
     if wanted.get("type") != "json_schema":
         return {}
-    return free_object_at(wanted.get("schema"), "output_config.format.schema")
+    return mapping_at(wanted.get("schema"), "output_config.format.schema")
 
 
 def _effort(thinking: Json, output: Json) -> str | None:
@@ -219,6 +223,20 @@ def _effort(thinking: Json, output: Json) -> str | None:
     return next((name for name, most in THINKING_TOKENS.items() if budget <= most), "xhigh")
 
 
+def _says_it_all(thinking: Json, output: Json) -> bool:
+    """Whether an effort is all that is asked of the thinking."""
+    has_effort = isinstance(output.get("effort"), str)
+    match thinking.get("type"):
+        case "disabled":
+            return thinking.keys() == {"type"}
+        case "adaptive":
+            return has_effort and thinking.keys() == {"type"}
+        case "enabled":
+            return not has_effort and thinking.keys() == {"type", "budget_tokens"}
+        case _:
+            return False
+
+
 def chat_tool_choice(messages: Mapping[str, Any]) -> Json:
     """The chat body's `tool_choice` and `parallel_tool_calls`, as far as they are set."""
     if messages.get("tool_choice") is None:
@@ -230,6 +248,8 @@ def chat_tool_choice(messages: Mapping[str, Any]) -> Json:
         chosen["tool_choice"] = {"type": "function", "function": {"name": name}}
     elif choice.get("type") in _CHAT_CHOICES:
         chosen["tool_choice"] = _CHAT_CHOICES[choice["type"]]
+    elif choice:
+        chosen["tool_choice"] = without(choice, "disable_parallel_tool_use")
     if choice.get("disable_parallel_tool_use"):
         chosen["parallel_tool_calls"] = False
     return chosen

@@ -13,14 +13,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from gateway.core.errors import CapabilityMissing, InvalidRequest
-from gateway.wire.anthropic_content import (
-    THINKING,
-    blocks_of,
-    folded,
-    parts_of,
-    parts_of_block,
-    result_parts,
-)
+from gateway.wire.anthropic_content import blocks_of, folded, parts_of, parts_of_block, result_parts
 from gateway.wire.anthropic_limits import unsupported_in
 from gateway.wire.anthropic_options import (
     chat_options,
@@ -32,7 +25,7 @@ from gateway.wire.json_objects import (
     Json,
     check_optional,
     compact,
-    free_object_at,
+    mapping_at,
     object_at,
     objects_at,
     text_at,
@@ -45,6 +38,8 @@ DEFAULT_MAX_TOKENS = 4096
 
 _INSTRUCTIONS = frozenset({"system", "developer"})
 _NOT_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")
+_THINKING = frozenset({"thinking", "redacted_thinking"})
+_TURN = ("role", "content")
 _NO_PARAMETERS: Json = {"type": "object", "properties": {}}
 
 
@@ -161,7 +156,7 @@ def _ends_in_an_unsigned_call(turns: list[Json]) -> bool:
     """Whether the tool calls that are being answered came without their thinking."""
     last = next((turn for turn in reversed(turns) if turn["role"] == "assistant"), None)
     kinds = {block.get("type") for block in last["content"]} if last else set()
-    return "tool_use" in kinds and not kinds & THINKING
+    return "tool_use" in kinds and not kinds & _THINKING
 
 
 def _tool(tool: Json, param: str) -> Json:
@@ -187,20 +182,21 @@ def chat_body(messages: Mapping[str, Any]) -> Json:
     if messages.get("system"):
         chat.append({"role": "system", "content": folded(parts_of(messages["system"], "system"))})
     for index, message in enumerate(objects_at(messages.get("messages"), "messages")):
-        param = f"messages[{index}]"
+        param = f"messages[{index}].content"
         content = message.get("content")
         if isinstance(content, str):
             content = [{"type": "text", "text": content}]
-        checked = objects_at(content, f"{param}.content")
+        checked = objects_at(content, param)
         match message.get("role"):
             case "user":
-                chat += _user_messages(checked, param)
+                chat += _user_messages(message, checked, param)
             case "assistant":
-                chat.append(_assistant_message(checked, param))
+                chat.append(_assistant_message(message, checked, param))
             case "system":
                 chat.append({"role": "system", "content": folded(parts_of(checked, param))})
             case role:
-                raise InvalidRequest(f"The role {role!r} is unknown.", param=f"{param}.role")
+                param = f"messages[{index}].role"
+                raise InvalidRequest(f"The role {role!r} is unknown.", param=param)
     tools = objects_at(messages.get("tools"), "tools")
     return {
         "model": messages.get("model"),
@@ -211,65 +207,59 @@ def chat_body(messages: Mapping[str, Any]) -> Json:
     }
 
 
-def _user_messages(blocks: list[Json], param: str) -> list[Json]:
+def _user_messages(message: Json, blocks: list[Json], param: str) -> list[Json]:
     tool_messages: list[Json] = []
     attached: list[Json] = []
-    parts: list[Json] = []
+    rest: list[Json] = []
     for index, block in enumerate(blocks):
-        where = f"{param}.content[{index}]"
+        place = f"{param}[{index}]"
         if block.get("type") != "tool_result":
-            parts += parts_of_block(block, where)
+            rest += parts_of_block(block, place)
             continue
-        message, attachments = _tool_message(block, where)
-        tool_messages.append(message)
+        identifier = text_at(block, "tool_use_id", place)
+        check_optional(block, place, is_error=bool, cache_control=dict)
+        texts, attachments = result_parts(block.get("content"), f"{place}.content")
+        marks = without(block, "type", "tool_use_id", "content")
+        kept = {key: value for key, value in marks.items() if value is not False}
+        content = folded(texts) if texts else ""
+        tool_messages.append(
+            {"role": "tool", "tool_call_id": identifier, "content": content, **kept}
+        )
         if attachments:
-            identifier = message["tool_call_id"]
             attached += [{"type": "text", "text": f"Result of {identifier}:"}, *attachments]
-    parts = [*attached, *parts]
+    parts = [*attached, *rest]
     if parts or not tool_messages:
-        return [*tool_messages, {"role": "user", "content": folded(parts) if parts else ""}]
+        said = folded(parts) if parts else ""
+        return [*tool_messages, {"role": "user", "content": said, **without(message, *_TURN)}]
     return tool_messages
 
 
-def _tool_message(block: Json, param: str) -> tuple[Json, list[Json]]:
-    """A tool's result as a message, and the images and files that it can't hold."""
-    check_optional(block, param, is_error=bool, cache_control=dict)
-    texts, attachments = result_parts(block.get("content"), f"{param}.content")
-    message = {
-        "role": "tool",
-        "tool_call_id": text_at(block, "tool_use_id", param),
-        "content": folded(texts) if texts else "",
-        **{key: block[key] for key in ("is_error", "cache_control") if block.get(key)},
-    }
-    return message, attachments
-
-
-def _assistant_message(blocks: list[Json], param: str) -> Json:
+def _assistant_message(message: Json, blocks: list[Json], param: str) -> Json:
     thinking: list[Json] = []
     calls: list[Json] = []
     parts: list[Json] = []
     for index, block in enumerate(blocks):
-        where = f"{param}.content[{index}]"
-        match block.get("type"):
-            case "thinking" | "redacted_thinking" as kind:
-                text_at(block, "thinking" if kind == "thinking" else "data", where)
-                check_optional(block, where, signature=str)
-                thinking.append(block)
-            case "tool_use":
-                calls.append(_tool_call(block, where))
-            case _:
-                parts += parts_of_block(block, where)
+        place = f"{param}[{index}]"
+        if (kind := block.get("type")) in _THINKING:
+            text_at(block, "thinking" if kind == "thinking" else "data", place)
+            check_optional(block, place, signature=str)
+            thinking.append(block)
+        elif kind == "tool_use":
+            calls.append(_tool_call(block, place))
+        else:
+            parts += parts_of_block(block, place)
     return {
         "role": "assistant",
         "content": folded(parts) if parts else (None if calls else ""),
         **({"thinking_blocks": thinking} if thinking else {}),
         **({"tool_calls": calls} if calls else {}),
+        **without(message, *_TURN),
     }
 
 
 def _tool_call(block: Json, param: str) -> Json:
     check_optional(block, param, cache_control=dict)
-    arguments = compact(free_object_at(block.get("input", {}), f"{param}.input"))
+    arguments = compact(mapping_at(block.get("input", {}), f"{param}.input"))
     return {
         "id": text_at(block, "id", param),
         "type": "function",
@@ -281,8 +271,7 @@ def _tool_call(block: Json, param: str) -> Json:
 def _chat_tool(tool: Json, param: str) -> Json:
     if "input_schema" not in tool:
         return tool
-    check_optional(tool, param, description=str, strict=bool, cache_control=dict)
-    schema = {"parameters": free_object_at(tool["input_schema"], f"{param}.input_schema")}
+    schema = {"parameters": mapping_at(tool["input_schema"], f"{param}.input_schema")}
     told = {key: tool[key] for key in ("description", "strict") if tool.get(key) is not None}
     return {
         "type": "function",

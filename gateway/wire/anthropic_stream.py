@@ -21,7 +21,7 @@ from gateway.wire.anthropic_answer import (
     status_of,
     stop_details,
     stop_reason,
-    texts_in,
+    texts_of,
 )
 from gateway.wire.json_objects import Json, compact
 
@@ -186,7 +186,8 @@ class EventsFromChunks:
     """`chat.completion.chunk` objects in, Anthropic's events out, one content block at a time.
 
     Where an upstream mixes the arguments of parallel calls, the first call streams and the others
-    wait until it is whole. `finish` gives the events of the end, usage among them.
+    wait until it is whole. `finish` gives the events of the end, usage among them; `usage` is what
+    the chunks have told so far, in chat's words.
     """
 
     def __init__(self) -> None:
@@ -194,7 +195,7 @@ class EventsFromChunks:
         self._open: deque[_Block] = deque()
         self._index = 0
         self._calls: dict[int, _Block] = {}
-        self._usage: Json = {}
+        self.usage: Json = {}
         self._finish: object = None
         self._stopped_by: object = None
         self._refusal = ""
@@ -203,7 +204,7 @@ class EventsFromChunks:
         """The events that this chunk makes."""
         events = [] if self._begun else [self._message_start(chunk)]
         if isinstance(chunk.get("usage"), dict):
-            self._usage = chunk["usage"]
+            self.usage = chunk["usage"]
         for choice in chunk.get("choices") or []:
             if choice.get("index", 0) == 0:
                 self._read(choice)
@@ -221,7 +222,7 @@ class EventsFromChunks:
             "stop_sequence": self._stopped_by if stop == "stop_sequence" else None,
             **stop_details(self._refusal or None, stop),
         }
-        usage = messages_usage(self._usage)
+        usage = messages_usage(self.usage)
         return [
             *events,
             {"type": "message_delta", "delta": delta, "usage": usage},
@@ -249,9 +250,9 @@ class EventsFromChunks:
             block.waiting.append({"type": "thinking_delta", "thinking": thought})
         for signed in delta.get("thinking_blocks") or []:
             self._read_signed(signed)
-        refusal = delta.get("refusal") or ""
+        refusal = "".join(texts_of(delta.get("refusal")))
         self._refusal += refusal
-        if text := "".join(texts_in(delta.get("content"))) or refusal:
+        if text := "".join(texts_of(delta.get("content"))) or refusal:
             block = self._last("text", {"text": "", "citations": None})
             block.waiting.append({"type": "text_delta", "text": text})
         for call in delta.get("tool_calls") or []:

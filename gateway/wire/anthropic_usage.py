@@ -29,5 +29,5 @@ def translated_usage_of(usage: Mapping[str, Any]) -> Usage:
     for_an_hour = creation.get("ephemeral_1h_input_tokens") if isinstance(creation, dict) else None
     return replace(
         Usage.from_wire(usage),
-        cache_write_1h_tokens=for_an_hour if isinstance(for_an_hour, int) else 0,
+        cache_write_1h_tokens=max(0, for_an_hour) if isinstance(for_an_hour, int) else 0,
     )

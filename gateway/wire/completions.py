@@ -46,7 +46,8 @@ def own_field(body: Mapping[str, Any]) -> str | None:
 
 def _own_fields(body: Mapping[str, Any]) -> Iterator[str]:
     prompt = body.get("prompt")
-    if not isinstance(prompt, str) and not (_is_texts(prompt) and len(prompt) == 1):
+    texts = [prompt] if isinstance(prompt, str) else prompt
+    if not (_is_texts(texts) and len(texts) == 1 and texts[0]):
         yield "prompt"
     yield from (name for name in ("suffix", "echo", *_CHAT_FIELDS) if body.get(name))
     if body.get("best_of") not in (None, body.get("n") or 1):

@@ -11,25 +11,23 @@ from gateway.core.errors import InvalidRequest
 
 Json = dict[str, Any]
 
-#: The most levels of objects and lists that orjson writes; it reads more.
-MOST_LEVELS = 254
-#: Levels that any body or answer has around the input of a tool call.
-_AROUND_TOOL_INPUT = 8
+#: Levels of a tool's input that can be written again, whatever stands around it: orjson writes 254.
+_MOST_INPUT_LEVELS = 246
 _KINDS: dict[type, str] = {str: "a string", bool: "a boolean", dict: "an object"}
+
+
+def mapping_at(value: object, param: str) -> Json:
+    """The value as an object of whatever members, else InvalidRequest."""
+    if not isinstance(value, dict):
+        raise InvalidRequest(f"'{param}' must be an object.", param=param)
+    return value
 
 
 def object_at(value: object, param: str) -> Json:
     """The value as an object whose `type` and `role`, if any, are strings; else InvalidRequest."""
-    known = free_object_at(value, param)
-    check_optional(known, param, type=str, role=str)
-    return known
-
-
-def free_object_at(value: object, param: str) -> Json:
-    """The value as an object of any members, as a schema is; else InvalidRequest."""
-    if not isinstance(value, dict):
-        raise InvalidRequest(f"'{param}' must be an object.", param=param)
-    return value
+    checked = mapping_at(value, param)
+    check_optional(checked, param, type=str, role=str)
+    return checked
 
 
 def objects_at(value: object, param: str) -> list[Json]:
@@ -56,20 +54,6 @@ def check_optional(holder: Mapping[str, Any], param: str, **kinds: type) -> None
             raise InvalidRequest(f"'{param}.{key}' must be {_KINDS[kind]}.", param=f"{param}.{key}")
 
 
-def is_writable(raw: str | bytes, value: object, *, spare: int = 0) -> bool:
-    """Whether `value`, which is `raw` parsed, can be written again, `spare` levels deeper."""
-    data = raw.encode() if isinstance(raw, str) else raw
-    if data.count(b"{") + data.count(b"[") <= MOST_LEVELS - spare:
-        return True
-    for _ in range(spare):
-        value = [value]
-    try:
-        orjson.dumps(value)
-    except TypeError:
-        return False
-    return True
-
-
 def without(holder: Mapping[str, Any], *keys: str) -> Json:
     """The members that are not named, nulls left out."""
     return {key: value for key, value in holder.items() if key not in keys and value is not None}
@@ -88,10 +72,18 @@ def tool_input(arguments: object) -> Json:
         parsed = orjson.loads(arguments)
     except orjson.JSONDecodeError:
         parsed = None
-    if not isinstance(parsed, dict):
-        return {"arguments": arguments}
-    is_kept = is_writable(arguments, parsed, spare=_AROUND_TOOL_INPUT)
+    is_kept = isinstance(parsed, dict) and _is_writable(arguments, parsed)
     return parsed if is_kept else {"arguments": arguments}
+
+
+def _is_writable(arguments: str, parsed: object) -> bool:
+    if arguments.count("{") + arguments.count("[") <= _MOST_INPUT_LEVELS:
+        return True
+    try:
+        orjson.dumps([[[[[[[[parsed]]]]]]]])
+    except orjson.JSONEncodeError:
+        return False
+    return True
 
 
 def compact(value: object) -> str:

@@ -347,3 +347,12 @@ async def test_a_pool_that_is_closed_breaks_off_what_is_on_its_way() -> None:
         pool.close()
         with pytest.raises(Disconnected):
             await asking
+
+
+async def test_a_connection_that_is_made_while_the_pool_closes_is_closed() -> None:
+    async with pool_to(Upstream()) as pool:
+        asking = asyncio.create_task(pool.exchange(b"{}", whole=True, limit=LIMIT))
+        await asyncio.sleep(0)  # it is connecting
+        pool.close()
+        with pytest.raises(NotConnected, match="has closed"):
+            await asking

@@ -167,3 +167,13 @@ def test_a_long_body_with_names_elsewhere_is_written_again() -> None:
     raw = b'{"x": {"model": 1.0}, "model": "auto", "messages": [{"role": "user", "content": "%b"}]}'
     sent = body_of(parse_chat(raw % text), "gpt")
     assert orjson.loads(sent) == {**orjson.loads(raw % text), "model": "gpt"}
+
+
+def test_a_body_too_deep_to_be_written_again_is_refused() -> None:
+    deep = b"[" * 300 + b"]" * 300
+    raw = b'{"x": {"model": 1}, "x_deep": %b, "model": "auto", "model": "auto", "messages": %b}' % (
+        deep,
+        b'[{"role": "user", "content": "x"}]',
+    )
+    with pytest.raises(InvalidRequest, match="too deeply"):
+        body_of(parse_chat(raw), "m")

@@ -311,10 +311,10 @@ def test_errors_come_in_anthropics_envelope(
         pytest.raises(anthropic.AuthenticationError),
     ):
         stranger.messages.create(model="auto", max_tokens=9, messages=EASY)
-    vendor.always(Behaviour(status=429, headers={"retry-after": "7"}))
+    vendor.always(Behaviour(status=429, headers={"retry-after": "700"}))
     with pytest.raises(anthropic.RateLimitError) as limited:
         sdk.messages.create(model="gpt-4o", max_tokens=9, messages=EASY)
-    assert limited.value.response.headers["retry-after"] == "7"
+    assert limited.value.response.headers["retry-after"] == "700"
     headers = {"x-api-key": CLIENT_KEY}
     for method, path, status in (
         ("GET", "", 405),
@@ -370,12 +370,12 @@ def test_a_chunk_that_cannot_be_read_ends_in_an_error(
 ) -> None:
     vendor.always(Behaviour(deltas=[{"content": "Hi"}, {"tool_calls": [7]}]))
     with (
-        pytest.raises(anthropic.APIStatusError, match="no chunk"),
+        pytest.raises(anthropic.APIStatusError, match="not a chat completion"),
         sdk.messages.stream(model="gpt-4o", max_tokens=9, messages=HARD) as stream,
     ):
         stream.get_final_message()
     vendor.always(Behaviour(message={"tool_calls": [7]}))
-    with pytest.raises(anthropic.InternalServerError, match="no chat completion"):
+    with pytest.raises(anthropic.InternalServerError, match="not a chat completion"):
         sdk.messages.create(model="gpt-4o", max_tokens=9, messages=HARD)
     assert "Traceback" not in gateway.log.read_text()
 

@@ -18,6 +18,8 @@ from tests.vendor.fixture import RunningVendor
 FRANCE = "The capital of France is"
 #: What goes to upstreams that complete texts themselves, and to no other.
 OWN_FIELDS: list[tuple[str, dict[str, Any]]] = [
+    ("prompt", {"prompt": None}),
+    ("prompt", {"prompt": ""}),
     ("prompt", {"prompt": ["One", "Two"]}),
     ("prompt", {"prompt": [1, 2, 3]}),
     ("prompt", {"prompt": [[1, 2], [3]]}),
@@ -146,9 +148,6 @@ def test_a_prompt_that_does_not_fit_is_refused_by_name(
         with pytest.raises(openai.BadRequestError) as refused:
             client.completions.create(**{"model": "tiny", **asked})
         assert (refused.value.param, refused.value.code) == ("prompt", "context_length_exceeded")
-    with pytest.raises(openai.BadRequestError) as refused:
-        client.completions.create(model="tiny", prompt="")
-    assert refused.value.param == "prompt"
 
 
 def test_several_choices_come_from_the_large_model(client: OpenAI, vendor: RunningVendor) -> None:

@@ -37,7 +37,7 @@ def text_events(body: dict[str, Any], behaviour: Behaviour) -> Iterator[dict[str
 def _prompts(body: dict[str, Any]) -> list[str]:
     """The beginning of each choice."""
     given = body["prompt"]
-    one = isinstance(given, str) or isinstance(given[0], int)
+    one = given is None or isinstance(given, str) or isinstance(given[0], int)
     prompts = [given] if one else given
     return [
         str(prompt) if body.get("echo") else ""

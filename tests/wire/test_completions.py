@@ -49,6 +49,8 @@ def test_a_chat_has_the_limit_that_text_completions_have_by_default(fields: dict
     ("fields", "own"),
     [
         ({"prompt": None}, "prompt"),
+        ({"prompt": ""}, "prompt"),
+        ({"prompt": [""]}, "prompt"),
         ({"prompt": ["a", "b"]}, "prompt"),
         ({"prompt": [1, 2]}, "prompt"),
         ({"prompt": [[1, 2]]}, "prompt"),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import orjson
 
+from gateway.api.malformed import readable
 from gateway.api.respond import usage_with_cost
 from gateway.api.responses.asked import Asked
 from gateway.core.answer import Answer, Item
@@ -19,9 +19,6 @@ from gateway.wire.responses_stream import ResponseStream, frame
 
 Json = dict[str, Any]
 
-#: What reading an object raises that isn't the one it should be.
-_MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
-
 
 def id_of(request_id: str) -> str:
     """A response has the id of its request."""
@@ -30,7 +27,7 @@ def id_of(request_id: str) -> str:
 
 def whole_response(asked: Asked, answer: Answer, entry: LedgerEntry) -> Json:
     """The response to a request, its usage with the cost. Raises UpstreamUnavailable."""
-    with _readable(UpstreamUnavailable):
+    with readable(UpstreamUnavailable):
         response = response_of(
             answer.payload,
             asked.body,
@@ -60,7 +57,7 @@ class ResponseEvents:
         """The events of one item. Raises StreamInterrupted where it can't be read."""
         events = [] if self._begun else self._stream.start()
         self._begun = True
-        with _readable(StreamInterrupted):
+        with readable(StreamInterrupted):
             for chunk in _chunks(item):
                 events += self._stream.feed(chunk)
         return b"".join(map(frame, events))
@@ -101,11 +98,3 @@ def _chunks(item: Item) -> Iterator[Json]:
             lines = [line[5:] for line in event.split(b"\n") if line.startswith(b"data:")]
             if lines:
                 yield orjson.loads(b"\n".join(lines))
-
-
-@contextmanager
-def _readable(error: type[GatewayError]) -> Iterator[None]:
-    try:
-        yield
-    except _MALFORMED:
-        raise error("The upstream's answer is not a chat completion.") from None
