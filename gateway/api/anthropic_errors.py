@@ -34,9 +34,10 @@ def in_the_clients_words(path: str, send: Send, request_id: str) -> Send:
 
 def _anthropic(send: Send, request_id: str) -> Send:
     held: Message | None = None
+    told = b""
 
     async def translating(message: Message) -> None:
-        nonlocal held
+        nonlocal held, told
         if message["type"] == "http.response.start":
             headers = [*message["headers"], (b"request-id", request_id.encode())]
             message = {**message, "headers": headers}
@@ -44,8 +45,11 @@ def _anthropic(send: Send, request_id: str) -> Send:
                 held = message
                 return
         elif held is not None:
+            told += message.get("body", b"")
+            if message.get("more_body", False):
+                return
             start, held = held, None
-            body = _translated(message.get("body", b""), start["status"], request_id)
+            body = _translated(told, start["status"], request_id)
             headers = [pair for pair in start["headers"] if pair[0].lower() != b"content-length"]
             length = (b"content-length", b"%d" % len(body))
             await send({**start, "headers": [*headers, length]})

@@ -57,6 +57,8 @@ class _Tool(TypedDict):
     name: NotRequired[str]
     description: NotRequired[str | None]
     input_schema: NotRequired[dict[str, Any]]
+    strict: NotRequired[bool | None]
+    cache_control: NotRequired[dict[str, Any] | None]
 
 
 @with_config(PERMISSIVE)
@@ -84,8 +86,8 @@ class _Metadata(TypedDict):
 
 
 @with_config(PERMISSIVE)
-class _CountedFields(TypedDict):
-    """The fields that are read to count tokens, with Anthropic's ranges."""
+class _Fields(TypedDict):
+    """The fields that the gateway reads, with the ranges that Anthropic's reference gives."""
 
     model: ModelName
     messages: Annotated[list[_Message], Field(min_length=1, max_length=MOST_PARTS, fail_fast=True)]
@@ -94,12 +96,6 @@ class _CountedFields(TypedDict):
     tool_choice: NotRequired[_ToolChoice | None]
     thinking: NotRequired[_Thinking | None]
     output_config: NotRequired[_OutputConfig | None]
-
-
-class _MessagesFields(_CountedFields):
-    """The fields that the gateway reads, with the ranges that Anthropic's reference gives."""
-
-    max_tokens: Annotated[int, Field(ge=1)]
     stream: NotRequired[bool | None]
     temperature: NotRequired[Annotated[float, Field(ge=0, le=1)] | None]
     top_p: NotRequired[Annotated[float, Field(ge=0, le=1)] | None]
@@ -107,6 +103,22 @@ class _MessagesFields(_CountedFields):
     stop_sequences: NotRequired[Annotated[list[str], FIRST_FAULT] | None]
     metadata: NotRequired[_Metadata | None]
     service_tier: NotRequired[str | None]
+    cache_control: NotRequired[dict[str, Any] | None]
+    context_management: NotRequired[dict[str, Any] | None]
+    inference_geo: NotRequired[str | None]
+    mcp_servers: NotRequired[Annotated[list[dict[str, Any]], FIRST_FAULT] | None]
+
+
+class _CountedFields(_Fields):
+    """To count tokens no limit is needed."""
+
+    max_tokens: NotRequired[Annotated[int, Field(ge=1)] | None]
+
+
+class _MessagesFields(_Fields):
+    """An answer has one always."""
+
+    max_tokens: Annotated[int, Field(ge=1)]
 
 
 COUNTED_FIELDS: TypeAdapter[_CountedFields] = TypeAdapter(_CountedFields)

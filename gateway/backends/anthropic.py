@@ -13,7 +13,7 @@ from gateway.backends.http1 import Connection, HttpFailure, Timeouts
 from gateway.backends.sse import EventTooLong
 from gateway.backends.upstream import MAX_RESPONSE_BYTES, Upstream, failed, interrupted
 from gateway.backends.upstream_errors import refusal
-from gateway.backends.wire import with_model
+from gateway.backends.wire import with_model, written
 from gateway.core.answer import Answer, Chunk, Item
 from gateway.core.cascade import Cascade
 from gateway.core.deployment import Deployment
@@ -171,7 +171,7 @@ class AnthropicBackend:
         native = request.native if request.wire == "messages" else None
         messages = self._messages(request, deployment.model) if native is None else parsed(native)
         counted = {key: value for key, value in messages.items() if key in _COUNTED}
-        body = orjson.dumps({**counted, "model": deployment.model})
+        body = written({**counted, "model": deployment.model})
         connection = await self._upstream.ask(body, caller, path=COUNT_PATH, whole=True)
         try:
             if not 200 <= connection.status < 300:
@@ -192,7 +192,7 @@ class AnthropicBackend:
         if request.wire == "messages" and request.native is not None:
             return with_model(request.native, model), ()
         messages = self._messages(request, model)
-        return orjson.dumps(messages), _ignored(request.payload, messages)
+        return written(messages), _ignored(request.payload, messages)
 
     def _messages(self, request: ChatRequest, model: str) -> dict[str, Any]:
         body = messages_body(

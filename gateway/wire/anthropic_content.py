@@ -14,11 +14,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.core.errors import CapabilityMissing, InvalidRequest
-from gateway.wire.json_objects import Json, compact, object_at, objects_at, text_at, without
+from gateway.wire.json_objects import (
+    Json,
+    check_optional,
+    compact,
+    object_at,
+    objects_at,
+    text_at,
+    without,
+)
 
 _DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),(.*)", re.DOTALL)
 _WEB = ("http://", "https://")
 _PDF = "application/pdf"
+#: Sources, by block, that a chat has words for, save a file in Anthropic's store.
+TRANSLATED_SOURCES = {
+    "image": frozenset({"base64", "url"}),
+    "document": frozenset({"base64", "url", "text", "content"}),
+}
+#: Blocks that stand only in the turns that they are of.
+_OF_TURNS = frozenset({"thinking", "redacted_thinking", "tool_use", "tool_result"})
 
 
 def blocks_of(content: object, param: str) -> list[Json]:
@@ -114,6 +129,7 @@ def parts_of(content: object, param: str) -> list[Json]:
 
 def parts_of_block(block: Json, param: str) -> list[Json]:
     """One of Anthropic's content blocks as a chat message's parts."""
+    check_optional(block, param, cache_control=dict)
     match block.get("type"):
         case "text":
             return [{"type": "text", "text": text_at(block, "text", param), **_rest(block, "text")}]
@@ -121,13 +137,17 @@ def parts_of_block(block: Json, param: str) -> list[Json]:
             return [_image_part(block, param)]
         case "document":
             return _document_parts(block, param)
+        case None:
+            raise InvalidRequest(f"The parameter '{param}.type' is missing.", param=f"{param}.type")
+        case kind if kind in _OF_TURNS:
+            raise InvalidRequest(f"'{param}' can't be a block of type {kind!r}.", param=param)
         case _:
             return [block]
 
 
 def _image_part(block: Json, param: str) -> Json:
     source = object_at(block.get("source"), f"{param}.source")
-    if source.get("type") == "file":
+    if text_at(source, "type", f"{param}.source") not in TRANSLATED_SOURCES["image"]:
         return block
     return {
         "type": "image_url",
@@ -145,10 +165,11 @@ def _url_of(source: Json, param: str) -> str:
 
 def _document_parts(block: Json, param: str) -> list[Json]:
     source = object_at(block.get("source"), f"{param}.source")
+    check_optional(block, param, title=str, context=str, citations=dict)
     title, context = block.get("title") or None, block.get("context") or None
-    headings = [text for text in (title, context) if isinstance(text, str)]
+    headings = [text for text in (title, context) if text is not None]
     rest = _rest(block, "source", "title", "context", "" if cites(block) else "citations")
-    match source.get("type"):
+    match text_at(source, "type", f"{param}.source"):
         case "text":
             texts = [*headings, text_at(source, "data", f"{param}.source")]
             return [{"type": "text", "text": "\n\n".join(texts), **rest}]
@@ -157,8 +178,10 @@ def _document_parts(block: Json, param: str) -> list[Json]:
             return [*_heading(headings), *parts[:-1], *({**last, **rest} for last in parts[-1:])]
         case "file":
             file: Json = {"file_id": text_at(source, "file_id", f"{param}.source")}
-        case _:
+        case "base64" | "url":
             file = {"file_data": _url_of(source, f"{param}.source")}
+        case _:
+            return [block]
     named = {} if title is None else {"filename": title}
     heading = _heading(headings[len(named) :])
     return [*heading, {"type": "file", "file": {**file, **named}, **rest}]
@@ -171,7 +194,7 @@ def _heading(texts: list[str]) -> list[Json]:
 def cites(block: Mapping[str, Any]) -> bool:
     """Whether a document asks for citations of it."""
     citations = block.get("citations")
-    return bool(citations.get("enabled") if isinstance(citations, dict) else citations)
+    return isinstance(citations, dict) and bool(citations.get("enabled"))
 
 
 def result_parts(content: object, param: str) -> tuple[list[Json], list[Json]]:

@@ -69,6 +69,10 @@ _MESSAGES_TRANSLATED = frozenset(
         "thinking",
         "output_config",
         "service_tier",
+        # Anthropic's alone: where they ask for anything, no chat can.
+        "container",
+        "context_management",
+        "mcp_servers",
     ]
 )
 _TIERS = {"auto": "auto", "default": "standard_only"}
@@ -191,12 +195,19 @@ def chat_options(messages: Mapping[str, Any]) -> Json:
     if thinking and not _says_it_all(thinking, output):
         options["thinking"] = thinking
     if (wanted := output.get("format")) is not None:
-        schema = object_at(wanted, "output_config.format").get("schema")
+        schema = _schema_in(object_at(wanted, "output_config.format"))
         named = {"name": "answer", "schema": schema, "strict": True}
         options["response_format"] = {"type": "json_schema", "json_schema": named}
     if rest := without(output, "effort", "format"):
         options["output_config"] = rest
     return options
+
+
+def _schema_in(wanted: Json) -> Json:
+    """Of another format only Anthropic knows what it holds."""
+    if wanted.get("type") != "json_schema":
+        return {}
+    return mapping_at(wanted.get("schema"), "output_config.format.schema")
 
 
 def _effort(thinking: Json, output: Json) -> str | None:

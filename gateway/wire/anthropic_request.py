@@ -23,6 +23,7 @@ from gateway.wire.anthropic_options import (
 )
 from gateway.wire.json_objects import (
     Json,
+    check_optional,
     compact,
     mapping_at,
     object_at,
@@ -216,6 +217,7 @@ def _user_messages(message: Json, blocks: list[Json], param: str) -> list[Json]:
             rest += parts_of_block(block, place)
             continue
         identifier = text_at(block, "tool_use_id", place)
+        check_optional(block, place, is_error=bool, cache_control=dict)
         texts, attachments = result_parts(block.get("content"), f"{place}.content")
         marks = without(block, "type", "tool_use_id", "content")
         kept = {key: value for key, value in marks.items() if value is not False}
@@ -240,6 +242,7 @@ def _assistant_message(message: Json, blocks: list[Json], param: str) -> Json:
         place = f"{param}[{index}]"
         if (kind := block.get("type")) in _THINKING:
             text_at(block, "thinking" if kind == "thinking" else "data", place)
+            check_optional(block, place, signature=str)
             thinking.append(block)
         elif kind == "tool_use":
             calls.append(_tool_call(block, place))
@@ -255,6 +258,7 @@ def _assistant_message(message: Json, blocks: list[Json], param: str) -> Json:
 
 
 def _tool_call(block: Json, param: str) -> Json:
+    check_optional(block, param, cache_control=dict)
     arguments = compact(mapping_at(block.get("input", {}), f"{param}.input"))
     return {
         "id": text_at(block, "id", param),

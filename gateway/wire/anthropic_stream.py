@@ -29,8 +29,9 @@ from gateway.wire.json_objects import Json, compact
 class ChunksFromEvents:
     """Anthropic's events in, `chat.completion.chunk` objects out.
 
-    The last chunk carries usage, if there is any, and no choice. `done` is set once `message_stop`
-    has come; a stream that ends before it was cut off. An `error` event is raised as UpstreamError.
+    The last chunk carries usage and no choice, if the whole answer was counted. `done` is set once
+    `message_stop` has come; a stream that ends before it was cut off. An `error` event is raised
+    as UpstreamError.
     """
 
     def __init__(self, *, created_s: int | None = None) -> None:
@@ -41,6 +42,7 @@ class ChunksFromEvents:
             "model": "",
         }
         self._usage: Json = {}
+        self._is_counted = False
         self._blocks: dict[int, Json] = {}
         self._calls = 0
         self._readers: dict[str, Callable[[Mapping[str, Any]], list[Json]]] = {
@@ -69,7 +71,7 @@ class ChunksFromEvents:
 
     def _message_stop(self, _: Mapping[str, Any]) -> list[Json]:
         self.done = True
-        if not self._usage:
+        if not self._is_counted:
             return []
         return [{**self._frame, "choices": [], "usage": chat_usage(self._usage)}]
 
@@ -133,6 +135,7 @@ class ChunksFromEvents:
 
     def _message_delta(self, event: Mapping[str, Any]) -> list[Json]:
         self._count(event.get("usage"))
+        self._is_counted = self._is_counted or isinstance(event.get("usage"), dict)
         delta = event.get("delta") or {}
         if delta.get("stop_reason") is None:
             return []
