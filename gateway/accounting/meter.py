@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -131,9 +131,8 @@ class Meter(AttemptMeter):
         """Usage of a call that nobody counted: bytes of text, or one token a streamed event."""
         completion_tokens = self._events
         if answer is not None:
-            choices = answer.payload.get("choices")
-            said = (_said(one) for one in choices or () if isinstance(one, Mapping))
-            completion_tokens = estimate_tokens(one for one in said if isinstance(one, Mapping))
+            said = (one for one in _said(answer.payload) if isinstance(one, Mapping))
+            completion_tokens = estimate_tokens(said)
         known = self._request.prompt_tokens
         return Usage(
             prompt_tokens=estimate_tokens(self._request.messages) if known is None else known,
@@ -143,9 +142,14 @@ class Meter(AttemptMeter):
         )
 
 
-def _said(choice: Mapping[str, Any]) -> object:
-    """A choice's message; of a text completion its text as one."""
-    return choice.get("message") or {"content": choice.get("text")}
+def _said(payload: Mapping[str, Any]) -> Iterator[object]:
+    """Each choice's message, of a text completion its text as one; or the one of a Messages API."""
+    choices = payload.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, Mapping):
+            yield choice.get("message") or {"content": choice.get("text")}
+    if "content" in payload:
+        yield payload
 
 
 def _outcome_of(error: GatewayError) -> tuple[Outcome, int]:
