@@ -19,6 +19,7 @@ from gateway.core.cascade import Cascade
 from gateway.core.deployment import Deployment
 from gateway.core.errors import (
     BackendError,
+    InvalidRequest,
     StreamInterrupted,
     UpstreamError,
     UpstreamUnavailable,
@@ -171,7 +172,7 @@ class AnthropicBackend:
         native = request.native if request.wire == "messages" else None
         messages = self._messages(request, deployment.model) if native is None else parsed(native)
         counted = {key: value for key, value in messages.items() if key in _COUNTED}
-        body = orjson.dumps({**counted, "model": deployment.model})
+        body = _written({**counted, "model": deployment.model})
         connection = await self._upstream.ask(body, caller, path=COUNT_PATH, whole=True)
         try:
             if not 200 <= connection.status < 300:
@@ -192,7 +193,7 @@ class AnthropicBackend:
         if request.wire == "messages" and request.native is not None:
             return with_model(request.native, model), ()
         messages = self._messages(request, model)
-        return orjson.dumps(messages), _ignored(request.payload, messages)
+        return _written(messages), _ignored(request.payload, messages)
 
     def _messages(self, request: ChatRequest, model: str) -> dict[str, Any]:
         body = messages_body(
@@ -212,9 +213,10 @@ class AnthropicBackend:
         try:
             payload = completion_of(self._message(raw))
             usage = translated_usage_of(payload["usage"]) if "usage" in payload else None
+            written = orjson.dumps(payload)
         except (AttributeError, KeyError, TypeError, ValueError):
             raise UpstreamUnavailable("The upstream's answer is no message.") from None
-        return Answer(orjson.dumps(payload), payload, payload["model"] or None, usage)
+        return Answer(written, payload, payload["model"] or None, usage)
 
     def _native_answer(self, raw: bytes) -> Answer:
         message = self._message(raw)
@@ -247,6 +249,13 @@ class AnthropicBackend:
         words = chat_error(told)["error"]
         error.error_type, error.code = words["type"], words["code"] or error.code
         return error
+
+
+def _written(body: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError:  # a tool call's arguments, which came as text, may be deep too
+        raise InvalidRequest("The body is nested too deeply.", code="invalid_value") from None
 
 
 def _status_in(raw: bytes) -> int:
@@ -289,6 +298,8 @@ async def _chunks(connection: Connection, reader: Reader) -> AsyncGenerator[Chun
                 opening.append(chunk)
                 while reader.begun and opening:
                     yield opening.pop(0)
+            while reader.begun and opening:  # where what began it makes no chunk itself
+                yield opening.pop(0)
             if reader.done:
                 return
         opening += reader.flush()
