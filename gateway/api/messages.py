@@ -11,6 +11,7 @@ from typing_extensions import TypedDict
 
 from gateway.api.anthropic_errors import ANTHROPIC_PATH, anthropic_envelope
 from gateway.api.parse import (
+    CHAT_FIELDS,
     FIRST_FAULT,
     MOST_PARTS,
     PERMISSIVE,
@@ -20,10 +21,10 @@ from gateway.api.parse import (
     checked,
     parse_object,
 )
-from gateway.api.respond import EventStream, cost_fields, whole_usd, with_cost
+from gateway.api.respond import EventStream, cost_fields, readable, whole_usd, with_cost
 from gateway.core.answer import Answer, Chunk, Item
 from gateway.core.entry import LedgerEntry
-from gateway.core.errors import GatewayError
+from gateway.core.errors import GatewayError, StreamInterrupted, UpstreamUnavailable
 from gateway.core.request import ChatRequest
 from gateway.core.usage import estimate_tokens
 from gateway.wire.anthropic_answer import message_of, messages_usage
@@ -92,12 +93,15 @@ class MessagesFormat:
 
     def answer(self, request: ChatRequest, answer: Answer, entry: LedgerEntry) -> bytes:
         """The message with the cost in its usage."""
-        if answer.wire == "messages":
+        if answer.wire == "messages" and isinstance(answer.payload.get("usage"), dict):
             return with_cost(answer, entry, whole_usd(entry))
-        message = message_of(answer.payload)
-        message["id"] = message["id"] or f"msg_{entry.request_id}"
-        message["usage"] |= cost_fields(entry, whole_usd(entry))
-        return orjson.dumps(message)
+        with readable(UpstreamUnavailable):
+            message = (
+                {**answer.payload} if answer.wire == "messages" else message_of(answer.payload)
+            )
+            message["id"] = message.get("id") or f"msg_{entry.request_id}"
+            message["usage"] = _usage_with_cost(message.get("usage"), entry)
+            return orjson.dumps(message)
 
     def stream(self, request: ChatRequest, entry: LedgerEntry) -> EventStream:
         """The events of one streamed answer."""
@@ -119,8 +123,9 @@ class MessagesEvents:
             self._is_native = True
             return self._native(item)
         chunks = [_as_chunk(item.payload)] if isinstance(item, Answer) else objects_in(item.frames)
-        events = (event for chunk in chunks for event in self._events.push(chunk))
-        return b"".join(framed(self._begun(event)) for event in events)
+        with readable(StreamInterrupted):
+            events = (event for chunk in chunks for event in self._events.push(chunk))
+            return b"".join(framed(self._begun(event)) for event in events)
 
     def _begun(self, event: dict[str, Any]) -> dict[str, Any]:
         """A beginning that says about how long the prompt is, since nobody has counted yet."""
@@ -131,7 +136,7 @@ class MessagesEvents:
 
     def _native(self, chunk: Chunk) -> bytes:
         payload = chunk.payload
-        if payload is None or not isinstance(payload.get("usage"), dict):
+        if payload is None or not isinstance(payload.get("usage"), dict) or "type" not in payload:
             return chunk.frames
         usage = payload["usage"] | cost_fields(self._entry, whole_usd(self._entry))
         return framed({**payload, "usage": usage})
@@ -140,20 +145,13 @@ class MessagesEvents:
         """The end of a stream that ended well; usage that nobody reported is estimated."""
         if self._is_native:
             return b""
-        return b"".join(framed(self._ended(event)) for event in self._events.finish())
+        with readable(StreamInterrupted):
+            return b"".join(framed(self._ended(event)) for event in self._events.finish())
 
     def _ended(self, event: dict[str, Any]) -> dict[str, Any]:
         if event["type"] != "message_delta":
             return event
-        entry, usage = self._entry, event["usage"]
-        counted = entry.usage
-        if counted is not None and not (usage["input_tokens"] or usage["output_tokens"]):
-            told = {
-                "prompt_tokens": counted.prompt_tokens,
-                "completion_tokens": counted.completion_tokens,
-            }
-            usage = messages_usage(told)
-        return {**event, "usage": usage | cost_fields(entry, whole_usd(entry))}
+        return {**event, "usage": _usage_with_cost(event["usage"], self._entry)}
 
     def fail(self, error: GatewayError) -> bytes:
         """The end of a stream that broke: one `error` event, and no `message_stop`."""
@@ -161,12 +159,28 @@ class MessagesEvents:
         return b"event: error\ndata: %b\n\n" % envelope
 
 
+def _usage_with_cost(reported: object, entry: LedgerEntry) -> dict[str, Any]:
+    """The reported usage, or ours where nothing is counted there, with the cost."""
+    usage = reported if isinstance(reported, dict) else {}
+    counted = entry.usage
+    if counted is not None and not (usage.get("input_tokens") or usage.get("output_tokens")):
+        told = {
+            "prompt_tokens": counted.prompt_tokens,
+            "completion_tokens": counted.completion_tokens,
+        }
+        usage = messages_usage(told)
+    return usage | cost_fields(entry, whole_usd(entry))
+
+
 def request_of(body: bytes, payload: dict[str, Any]) -> ChatRequest:
     """A checked body as a request. Raises InvalidRequest naming the field at fault."""
-    check_depth(body, payload)
+    check_depth(body, payload, spare=1)  # the schema of a tool stands deeper in a chat
     if len(body) > MOST_PARTS:
         check_parts(payload["messages"])
     chat = chat_body(payload)
+    checked(
+        CHAT_FIELDS, chat
+    )  # fields that Anthropic doesn't have pass on, and are read as a chat's
     return ChatRequest(
         raw=orjson.dumps(chat),
         payload=chat,

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import orjson
 
-from gateway.api.respond import usage_with_cost
+from gateway.api.respond import readable, usage_with_cost
 from gateway.api.responses.asked import Asked
 from gateway.core.answer import Answer, Item
 from gateway.core.entry import LedgerEntry
@@ -19,9 +18,6 @@ from gateway.wire.responses_stream import ResponseStream, frame
 
 Json = dict[str, Any]
 
-#: What reading an object raises that isn't the one it should be.
-_MALFORMED = (AttributeError, KeyError, TypeError, ValueError)
-
 
 def id_of(request_id: str) -> str:
     """A response has the id of its request."""
@@ -30,7 +26,7 @@ def id_of(request_id: str) -> str:
 
 def whole_response(asked: Asked, answer: Answer, entry: LedgerEntry) -> Json:
     """The response to a request, its usage with the cost. Raises UpstreamUnavailable."""
-    with _readable(UpstreamUnavailable):
+    with readable(UpstreamUnavailable):
         response = response_of(
             answer.payload,
             asked.body,
@@ -60,14 +56,18 @@ class ResponseEvents:
         """The events of one item. Raises StreamInterrupted where it can't be read."""
         events = [] if self._begun else self._stream.start()
         self._begun = True
-        with _readable(StreamInterrupted):
+        with readable(StreamInterrupted):
             for chunk in _chunks(item):
                 events += self._stream.feed(chunk)
         return b"".join(map(frame, events))
 
     def end(self) -> Json:
-        """The whole response, once the last item has come and the call's cost is known."""
-        self._last = self._stream.finish(int(time.time()))
+        """The whole response, once the last item has come and the call's cost is known.
+
+        Raises StreamInterrupted where its usage or its end can't be read.
+        """
+        with readable(StreamInterrupted):
+            self._last = self._stream.finish(int(time.time()))
         response: Json = self._last[-1]["response"]
         response["usage"] = _with_cost(response["usage"], self._entry)
         return response
@@ -101,11 +101,3 @@ def _chunks(item: Item) -> Iterator[Json]:
             lines = [line[5:] for line in event.split(b"\n") if line.startswith(b"data:")]
             if lines:
                 yield orjson.loads(b"\n".join(lines))
-
-
-@contextmanager
-def _readable(error: type[GatewayError]) -> Iterator[None]:
-    try:
-        yield
-    except _MALFORMED:
-        raise error("The upstream's answer is not a chat completion.") from None
