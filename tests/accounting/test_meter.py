@@ -93,3 +93,17 @@ def test_a_count_that_is_none_is_recorded_all_the_same(count: object) -> None:
     assert row_of(entry)["outcome"] == "ok"
     # 2**53 tokens would cost more than any call does.
     assert (entry.cost.usd is None) == (usage.prompt_tokens > 0)
+
+
+@pytest.mark.parametrize("usage", [{}, {"prompt_tokens": 0}, {"prompt_tokens": "3"}])
+@pytest.mark.parametrize("stream", [False, True])
+def test_usage_that_counts_nothing_is_no_price_of_zero(usage: dict[str, Any], stream: bool) -> None:
+    payload = {"choices": [{"message": {"content": "Good day"}}], "usage": usage}
+    told = Usage.from_wire(usage)
+    item = Chunk(b"", 3, told) if stream else Answer(b"", payload, usage=told)
+    priced = replace(CLAUDE, price=Price("p", Decimal(3), Decimal(15)))
+    entry = entry_after(item, ended=True, deployment=priced)
+    assert entry.usage is not None
+    assert entry.usage.source == "estimated"
+    assert entry.usage.completion_tokens == (3 if stream else 6)
+    assert entry.cost.usd
