@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from gateway.core.answer import Answer, Item
 from gateway.core.deployment import Deployment
@@ -108,12 +108,12 @@ class Meter(AttemptMeter):
         if item.confidence is not None:
             entry.confidence = item.confidence
         if isinstance(item, Answer):
-            self._charge(item.usage or self._estimate(item))
+            self._charge(item.usage if _is_told(item.usage) else self._estimate(item))
             self.end("ok", 200)
             return
         self._events += item.events
         if item.usage is not None:
-            self._charge(item.usage)
+            self._charge(item.usage if _is_told(item.usage) else self._estimate(None))
 
     def settle(self) -> None:
         """Close the books; of a stream that was cut, the prompt was counted at its beginning."""

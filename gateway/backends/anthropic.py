@@ -19,6 +19,7 @@ from gateway.core.cascade import Cascade
 from gateway.core.deployment import Deployment
 from gateway.core.errors import (
     BackendError,
+    InvalidRequest,
     StreamInterrupted,
     UpstreamError,
     UpstreamUnavailable,
@@ -248,6 +249,13 @@ class AnthropicBackend:
         return error
 
 
+def _written(body: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(body)
+    except orjson.JSONEncodeError:  # a tool call's arguments, which came as text, may be deep too
+        raise InvalidRequest("The body is nested too deeply.", code="invalid_value") from None
+
+
 def _status_in(raw: bytes) -> int:
     try:
         envelope = orjson.loads(raw)
@@ -288,6 +296,8 @@ async def _chunks(connection: Connection, reader: Reader) -> AsyncGenerator[Chun
                 opening.append(chunk)
                 while reader.begun and opening:
                     yield opening.pop(0)
+            while reader.begun and opening:  # where what began it makes no chunk itself
+                yield opening.pop(0)
             if reader.done:
                 return
         opening += reader.flush()

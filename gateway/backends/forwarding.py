@@ -17,7 +17,7 @@ from gateway.backends.wire import with_model
 from gateway.core.deployment import Deployment
 from gateway.core.forwarding import ForwardedRequest, Piece
 from gateway.core.request import Caller
-from gateway.core.usage import Usage
+from gateway.core.usage import MOST_TOKENS, Usage
 
 #: These are the client's, in each request.
 PER_REQUEST_HEADERS = frozenset({"accept", "content-type"})
@@ -212,7 +212,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _count(value: object) -> int:
-    return max(0, value) if type(value) is int else 0
+    return min(max(0, value), MOST_TOKENS) if type(value) is int else 0
 
 
 def _seconds(value: object) -> float:

@@ -238,8 +238,8 @@ class OpenAIBackend:
                 for chunk in reader.push(piece):
                     yield chunk
                 if reader.done:
-                    return
-            for chunk in reader.flush():
+                    break
+            for chunk in () if reader.done else reader.flush():
                 yield chunk
         except EventTooLong:
             raise StreamInterrupted("The upstream sent an endless event.") from None
@@ -250,7 +250,7 @@ class OpenAIBackend:
             if not reader.begun or isinstance(error, StreamInterrupted):
                 raise
             raise interrupted(error) from error
-        if not (reader.done or reader.finished):
+        if not (reader.begun and (reader.done or reader.finished)):
             kind = StreamInterrupted if reader.begun else UpstreamUnavailable
             raise kind("The upstream closed the stream before its end.")
 

@@ -23,7 +23,7 @@ from gateway.wire.anthropic_answer import (
     stop_reason,
     texts_of,
 )
-from gateway.wire.json_objects import Json, compact
+from gateway.wire.json_objects import Json, compact, name_in, text_in
 
 
 class ChunksFromEvents:
@@ -64,8 +64,8 @@ class ChunksFromEvents:
 
     def _message_start(self, event: Mapping[str, Any]) -> list[Json]:
         message = event.get("message") or {}
-        self._frame["id"] = message.get("id") or ""
-        self._frame["model"] = message.get("model") or ""
+        self._frame["id"] = name_in(message, "id")
+        self._frame["model"] = name_in(message, "model")
         self._count(message.get("usage"))
         return [self._chunk({"role": "assistant", "content": ""})]
 
@@ -232,10 +232,10 @@ class EventsFromChunks:
     def _message_start(self, chunk: Mapping[str, Any]) -> Json:
         self._begun = True
         message: Json = {
-            "id": chunk.get("id") or "",
+            "id": name_in(chunk, "id"),
             "type": "message",
             "role": "assistant",
-            "model": chunk.get("model") or "",
+            "model": name_in(chunk, "model"),
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,

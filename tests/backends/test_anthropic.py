@@ -352,3 +352,36 @@ async def test_tokens_are_counted_by_the_upstream(
     vendor.will(Behaviour(status=529))
     with pytest.raises(UpstreamError, match="simulated 529"):
         await backend.count_tokens(native(), CLAUDE, Caller("req_1"))
+
+
+@pytest.mark.parametrize("name", [True, 3, ["claude"], {"a": 1}])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_model_s_name_that_is_no_text_is_none(
+    backend: AnthropicBackend, vendor: RunningVendor, name: object, stream: bool
+) -> None:
+    message = {"id": name, "model": name, "content": [], "stop_reason": "end_turn"}
+    opening = {"type": "message_start", "message": message}
+    events = b"".join(
+        b"data: %b\n\n" % orjson.dumps(event)
+        for event in (opening, {"type": "content_block_stop"}, {"type": "message_stop"})
+    )
+    body = Behaviour(body=events, content_type="text/event-stream")
+    vendor.always(body if stream else Behaviour(body=orjson.dumps(message)))
+    items = await collect(backend, chat(stream=stream))
+    assert items
+    assert [item.model_served for item in items] == [None] * len(items)
+
+
+async def test_what_is_too_deep_to_be_sent_is_the_clients_fault(backend: AnthropicBackend) -> None:
+    arguments = '{"a":' * 300 + "1" + "}" * 300
+    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    messages = [
+        {"role": "user", "content": "Hi."},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "c", "content": "1"},
+    ]
+    request = parse_chat(orjson.dumps({"model": "auto", "messages": messages}))
+    with pytest.raises(InvalidRequest, match="too deeply"):
+        await collect(backend, request)
+    with pytest.raises(InvalidRequest, match="too deeply"):
+        await backend.count_tokens(request, CLAUDE, Caller("req_1"))
