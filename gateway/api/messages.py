@@ -210,28 +210,13 @@ class MessagesEvents:
         return b"event: error\ndata: %b\n\n" % envelope
 
 
-def _usage_with_cost(reported: object, entry: LedgerEntry) -> dict[str, Any]:
-    """The reported usage, or ours where nothing is counted there, with the cost."""
-    usage = reported if isinstance(reported, dict) else {}
-    counted = entry.usage
-    if counted is not None and not (usage.get("input_tokens") or usage.get("output_tokens")):
-        told = {
-            "prompt_tokens": counted.prompt_tokens,
-            "completion_tokens": counted.completion_tokens,
-        }
-        usage = messages_usage(told)
-    return usage | cost_fields(entry, whole_usd(entry))
-
-
 def request_of(body: bytes, payload: dict[str, Any]) -> ChatRequest:
     """A checked body as a request. Raises InvalidRequest naming the field at fault."""
     check_depth(body, payload, spare=_SPARE_LEVELS)
     if len(body) > MOST_PARTS:
         _check_blocks(payload["messages"])
     chat = chat_body(payload)
-    checked(
-        CHAT_FIELDS, chat
-    )  # fields that Anthropic doesn't have pass on, and are read as a chat's
+    checked(CHAT_FIELDS, chat)  # what Anthropic doesn't have passes on, and is read as a chat's
     return ChatRequest(
         raw=orjson.dumps(chat),
         payload=chat,

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import orjson
@@ -14,7 +13,7 @@ from starlette.types import Send
 from gateway.api.errors import Headers
 from gateway.core.answer import Answer, Item
 from gateway.core.entry import LedgerEntry
-from gateway.core.errors import BackendError, GatewayError, reason_of
+from gateway.core.errors import GatewayError, reason_of
 from gateway.core.usage import Usage
 from gateway.pipeline import Reply
 
@@ -47,15 +46,6 @@ class EventStream(Protocol):
 
     def fail(self, error: GatewayError) -> bytes:
         """The events at the end of a stream that broke, from which a client sees that it did."""
-
-
-@contextmanager
-def readable(error: type[BackendError]) -> Iterator[None]:
-    """Raises `error` where translating an answer shows that it isn't what it should be."""
-    try:
-        yield
-    except (AttributeError, KeyError, TypeError, ValueError):
-        raise error("The upstream's answer is not a chat completion.") from None
 
 
 async def send_answer(send: Send, body: bytes, answer: Answer, entry: LedgerEntry) -> None:

@@ -11,7 +11,13 @@ import orjson
 from gateway.backends.anthropic_stream import NativeReader, Reader, TranslatingReader, model_of
 from gateway.backends.http1 import Connection, HttpFailure, Timeouts
 from gateway.backends.sse import EventTooLong
-from gateway.backends.upstream import MAX_RESPONSE_BYTES, Upstream, failed, interrupted
+from gateway.backends.upstream import (
+    MAX_RESPONSE_BYTES,
+    Upstream,
+    UpstreamBackend,
+    failed,
+    interrupted,
+)
 from gateway.backends.upstream_errors import refusal
 from gateway.backends.wire import with_model, written
 from gateway.core.answer import Answer, Chunk, Item
@@ -19,7 +25,6 @@ from gateway.core.cascade import Cascade
 from gateway.core.deployment import Deployment
 from gateway.core.errors import (
     BackendError,
-    InvalidRequest,
     StreamInterrupted,
     UpstreamError,
     UpstreamUnavailable,
@@ -81,7 +86,7 @@ _COUNTED = frozenset(
 )
 
 
-class AnthropicBackend:
+class AnthropicBackend(UpstreamBackend):
     """Calls one upstream. Its connections live from `start` to `stop`."""
 
     counts_as: UsageSource = "reported"
@@ -117,18 +122,6 @@ class AnthropicBackend:
             query=query,
             max_response_bytes=max_response_bytes,
         )
-
-    async def start(self) -> None:
-        """Make the connection pool; nothing is opened before the first call."""
-        await self._upstream.start()
-
-    async def stop(self) -> None:
-        """Close the connections."""
-        await self._upstream.stop()
-
-    def not_ready(self) -> str | None:
-        """Always ready once started: whether the upstream is up shows in its answers."""
-        return self._upstream.not_ready()
 
     async def call(
         self,
@@ -247,13 +240,6 @@ class AnthropicBackend:
         words = chat_error(told)["error"]
         error.error_type, error.code = words["type"], words["code"] or error.code
         return error
-
-
-def _written(body: Mapping[str, Any]) -> bytes:
-    try:
-        return orjson.dumps(body)
-    except orjson.JSONEncodeError:  # a tool call's arguments, which came as text, may be deep too
-        raise InvalidRequest("The body is nested too deeply.", code="invalid_value") from None
 
 
 def _status_in(raw: bytes) -> int:

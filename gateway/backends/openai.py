@@ -20,7 +20,13 @@ from gateway.backends.sse import (
     frame,
     is_finished,
 )
-from gateway.backends.upstream import MAX_RESPONSE_BYTES, Upstream, failed, interrupted
+from gateway.backends.upstream import (
+    MAX_RESPONSE_BYTES,
+    Upstream,
+    UpstreamBackend,
+    failed,
+    interrupted,
+)
 from gateway.backends.upstream_errors import refusal
 from gateway.backends.wire import upstream_body
 from gateway.core.answer import Answer, Chunk, Item
@@ -46,7 +52,7 @@ _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]+)"')
 _BAD_REQUEST = frozenset({400, 422})
 
 
-class OpenAIBackend:
+class OpenAIBackend(UpstreamBackend):
     """Calls one upstream. Its connections live from `start` to `stop`."""
 
     #: Behind the base URL, and what is spoken there.
@@ -101,18 +107,14 @@ class OpenAIBackend:
         )
 
     async def start(self) -> None:
-        """Make the connection pool; nothing is opened before the first call."""
-        await self._upstream.start()
+        """Make the connection pools; nothing is opened before the first call."""
+        await super().start()
         await self._forwarder.start()
 
     async def stop(self) -> None:
         """Close the connections."""
-        await self._upstream.stop()
+        await super().stop()
         await self._forwarder.stop()
-
-    def not_ready(self) -> str | None:
-        """Always ready once started: whether the upstream is up shows in its answers."""
-        return self._upstream.not_ready()
 
     def forward(
         self, request: ForwardedRequest, deployment: Deployment, caller: Caller

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gateway.core.usage import Usage
-from gateway.wire.json_objects import Json, compact, tool_input, without
+from gateway.wire.json_objects import Json, compact, name_in, tool_input, without
 
 #: What a chat message says where Anthropic stopped for a refusal and gave no explanation.
 REFUSED = "The model declined to answer."

@@ -23,7 +23,7 @@ from gateway.wire.anthropic_answer import (
     stop_reason,
     texts_of,
 )
-from gateway.wire.json_objects import Json, compact, name_in, text_in
+from gateway.wire.json_objects import Json, compact, name_in
 
 
 class ChunksFromEvents:

@@ -54,6 +54,19 @@ def check_optional(holder: Mapping[str, Any], param: str, **kinds: type) -> None
             raise InvalidRequest(f"'{param}.{key}' must be {_KINDS[kind]}.", param=f"{param}.{key}")
 
 
+def name_in(holder: Mapping[str, Any], key: str) -> str:
+    """The member `key` of what an upstream sent; empty where it is no string."""
+    value = holder.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def text_in(content: object) -> str:
+    """The text of a message's content: a string, or the text among its parts."""
+    if isinstance(content, list):
+        return "".join(text_in(part.get("text")) for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else ""
+
+
 def without(holder: Mapping[str, Any], *keys: str) -> Json:
     """The members that are not named, nulls left out."""
     return {key: value for key, value in holder.items() if key not in keys and value is not None}

@@ -62,7 +62,9 @@ def test_a_stream_that_nobody_counts_is_estimated() -> None:
 
 
 def usage_estimated_of(payload: dict[str, Any]) -> Usage:
-    entry = entry_after(Answer(orjson.dumps(payload), payload), ended=False)
+    answer = Answer(orjson.dumps(payload), payload)
+    answer.wire = "messages" if payload.get("type") == "message" else "chat"
+    entry = entry_after(answer, ended=False)
     assert entry.usage is not None
     assert entry.usage.source == "estimated"
     return entry.usage

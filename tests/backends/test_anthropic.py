@@ -370,18 +370,3 @@ async def test_a_model_s_name_that_is_no_text_is_none(
     items = await collect(backend, chat(stream=stream))
     assert items
     assert [item.model_served for item in items] == [None] * len(items)
-
-
-async def test_what_is_too_deep_to_be_sent_is_the_clients_fault(backend: AnthropicBackend) -> None:
-    arguments = '{"a":' * 300 + "1" + "}" * 300
-    call = {"id": "c", "type": "function", "function": {"name": "f", "arguments": arguments}}
-    messages = [
-        {"role": "user", "content": "Hi."},
-        {"role": "assistant", "content": None, "tool_calls": [call]},
-        {"role": "tool", "tool_call_id": "c", "content": "1"},
-    ]
-    request = parse_chat(orjson.dumps({"model": "auto", "messages": messages}))
-    with pytest.raises(InvalidRequest, match="too deeply"):
-        await collect(backend, request)
-    with pytest.raises(InvalidRequest, match="too deeply"):
-        await backend.count_tokens(request, CLAUDE, Caller("req_1"))
