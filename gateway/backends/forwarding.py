@@ -46,7 +46,7 @@ class Forwarder:
         An image may take as long to begin as other answers may take in all, and as long between
         two events as others may take to begin. JSON up to `max_held_bytes` is sent on whole.
         """
-        self._own_query = frozenset(query)
+        self._own_query = frozenset(map(str.lower, query))
         self._max_held_bytes = max_held_bytes
         self._upstream = Upstream(
             base_url=base_url,
@@ -76,7 +76,7 @@ class Forwarder:
 
         Raises a BackendError; one after the first piece is a StreamInterrupted.
         """
-        query = [pair for pair in request.query if pair[0] not in self._own_query]
+        query = [pair for pair in request.query if pair[0].lower() not in self._own_query]
         connection = await self._upstream.ask(
             _body(request, deployment),
             caller,
