@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from gateway.core.usage import estimate_tokens
-from gateway.wire.json_objects import Json, text_in
+from gateway.wire.json_objects import Json, name_in, text_in
 
 #: What OpenAI generates where nobody names a limit.
 DEFAULT_MAX_TOKENS = 16
@@ -83,13 +83,18 @@ def _text(prompt: Any) -> str:
 
 
 def completion_of(chat: Mapping[str, Any]) -> Json:
-    """A `chat.completion`, or a chunk of one, as a `text_completion`."""
-    choices = chat.get("choices")
+    """A `chat.completion`, or a chunk of one, as a `text_completion`.
+
+    Where an upstream doesn't say when or by which model, it says 0 and nothing.
+    """
+    choices, created = chat.get("choices"), chat.get("created")
     named = str(chat.get("id") or "")
     return {
         **chat,
         "id": f"cmpl-{named.removeprefix('chatcmpl-')}",
         "object": "text_completion",
+        "created": created if isinstance(created, int) else 0,
+        "model": name_in(chat, "model"),
         "choices": [_choice(one) for one in choices if isinstance(one, dict)]
         if isinstance(choices, list)
         else [],

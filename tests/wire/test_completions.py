@@ -144,6 +144,7 @@ def test_a_chunk_is_its_piece_of_text_and_unknown_members_are_kept() -> None:
         "id": "gen-1",
         "object": "chat.completion.chunk",
         "created": 1,
+        "model": "m",
         "x": [1.5],
         "choices": [
             {"index": 1, "delta": {"role": "assistant", "content": "Pa"}, "finish_reason": None}
@@ -153,14 +154,26 @@ def test_a_chunk_is_its_piece_of_text_and_unknown_members_are_kept() -> None:
         "id": "cmpl-gen-1",
         "object": "text_completion",
         "created": 1,
+        "model": "m",
         "x": [1.5],
         "choices": [{"text": "Pa", "index": 1, "logprobs": None, "finish_reason": None}],
     }
 
 
-@given(chat=st.dictionaries(st.sampled_from(["id", "choices", "usage"]), VALUES))
+@pytest.mark.parametrize("said", [{}, {"id": None, "created": None, "model": None}])
+def test_what_an_upstream_does_not_say_of_itself(said: dict[str, Any]) -> None:
+    message = {"role": "assistant", "content": "x"}
+    choice = {"index": 0, "message": message, "finish_reason": "stop"}
+    completion = completion_of({**said, "choices": [choice]})
+    Completion.model_validate(completion, strict=True)
+    assert (completion["created"], completion["model"]) == (0, "")
+
+
+@given(chat=st.dictionaries(st.sampled_from(["id", "created", "model", "choices"]), VALUES))
 def test_whatever_an_upstream_says_is_a_text_completion(chat: dict[str, Any]) -> None:
     completion = completion_of(chat)
     assert completion["object"] == "text_completion"
     assert completion["id"].startswith("cmpl-")
+    assert isinstance(completion["created"], int)
+    assert isinstance(completion["model"], str)
     assert all(isinstance(choice["text"], str) for choice in completion["choices"])
