@@ -5,15 +5,24 @@ from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
+import httpx
 import openai
 import pytest
 from openai import OpenAI
-from openai.types.chat import ChatCompletionMessageParam, ChatCompletionToolParam
+from openai.types import Completion
+from openai.types.chat import (
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatCompletionMessageParam,
+    ChatCompletionToolParam,
+)
+from openai.types.responses import Response, ResponseStreamEvent
 
 from tests.end_to_end.conftest import CLIENT_KEY, SECRETS, VENDOR_KEY
 from tests.gateway_process import RunningGateway, running_gateway
 from tests.vendor.behaviour import ANSWER, Behaviour
 from tests.vendor.fixture import RunningVendor
+from tests.wire.sdk_types import ended, unknown_members
 
 HI: list[ChatCompletionMessageParam] = [
     {"role": "system", "content": "Be brief."},
@@ -224,6 +233,47 @@ def test_nobody_counts_and_it_still_costs(
         (row,) = both.ledger_rows(1, request_id=raw.headers["x-request-id"])
         assert row["usage_source"] == "estimated"
         assert Decimal(row["cost_usd"]) > 0
+
+
+KINDS: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "chat/completions": (ChatCompletion, ChatCompletionChunk, {"messages": HI}),
+    "completions": (Completion, Completion, {"prompt": "Hi"}),
+    "responses": (Response, ResponseStreamEvent, {"input": "Hi"}),
+}
+#: What chat has no word for and clients need: to send thoughts back, to see how they are billed.
+THOUGHTS = {"reasoning_content", "thinking_blocks"}
+ALLOWED = {f"choices.{said}.{name}" for said in ("message", "delta") for name in THOUGHTS}
+ALLOWED |= {f"usage.{name}" for name in ("cache_creation", "service_tier", "cost", "cost_details")}
+#: OpenAI's own answers have them, though the types of its SDK don't.
+ALLOWED |= {"store", "response.store", "name"}
+ALLOWED |= {"response.usage.cost", "response.usage.cost_details"}
+SAID = {
+    "told": Behaviour(thinking="Hm.", tool_calls=CALLS),
+    "uncounted": Behaviour(messages_usage=None),
+    "counted_little": Behaviour(messages_usage={"input_tokens": 3, "output_tokens": 2}),
+    "nameless": Behaviour(extra={"id": None, "model": None}),
+    "empty": Behaviour(text="", tool_calls=[("weather", "{}")]),
+}
+
+
+@pytest.mark.parametrize("path", KINDS)
+@pytest.mark.parametrize("said", SAID)
+def test_what_openai_s_clients_get_is_of_their_types(
+    sdk: OpenAI, vendor: RunningVendor, path: str, said: str
+) -> None:
+    vendor.always(SAID[said])
+    whole, streamed, asked = KINDS[path]
+    body = {"model": "claude", **asked}
+    answer = sdk.post(f"/{path}", body=body, cast_to=httpx.Response)
+    unknown = unknown_members(whole, answer.content)
+    assert {"usage.cost", "usage.cost_details"} <= unknown <= ALLOWED
+    answer = sdk.post(f"/{path}", body={**body, "stream": True}, cast_to=httpx.Response)
+    events = [block.partition(b"data: ")[2] for block in answer.content.split(b"\n\n")]
+    events = [event for event in events if event not in (b"", b"[DONE]")]
+    assert len(events) > 2
+    for event in events:
+        written = ended(event) if path == "completions" else event
+        assert unknown_members(streamed, written) <= ALLOWED
 
 
 def test_models_of_both_are_listed(sdk: OpenAI) -> None:
