@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from gateway.core.answer import Answer, Item
 from gateway.core.deployment import Deployment
@@ -108,12 +108,12 @@ class Meter(AttemptMeter):
         if item.confidence is not None:
             entry.confidence = item.confidence
         if isinstance(item, Answer):
-            self._charge(item.usage or self._estimate(item))
+            self._charge(item.usage if _is_told(item.usage) else self._estimate(item))
             self.end("ok", 200)
             return
         self._events += item.events
         if item.usage is not None:
-            self._charge(item.usage)
+            self._charge(item.usage if _is_told(item.usage) else self._estimate(None))
 
     def settle(self) -> None:
         """Close the books; of a stream that was cut, the prompt was counted at its beginning."""
@@ -146,7 +146,8 @@ def _all_said(answer: Answer) -> Iterator[Mapping[str, Any]]:
     if answer.wire == "messages":
         yield answer.payload
         return
-    for choice in answer.payload.get("choices") or ():
+    choices = answer.payload.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
         said = _said(choice) if isinstance(choice, Mapping) else None
         if isinstance(said, Mapping):
             yield said
@@ -155,6 +156,14 @@ def _all_said(answer: Answer) -> Iterator[Mapping[str, Any]]:
 def _said(choice: Mapping[str, Any]) -> object:
     """A choice's message; of a text completion its text as one."""
     return choice.get("message") or {"content": choice.get("text")}
+
+
+def _is_told(usage: Usage | None) -> TypeGuard[Usage]:
+    """Whether anything was counted: a usage object of zeros, or an empty one, tells of no call."""
+    if usage is None:
+        return False
+    is_counted = usage.prompt_tokens or usage.completion_tokens
+    return bool(is_counted) or usage.reported_cost_usd is not None
 
 
 def _outcome_of(error: GatewayError) -> tuple[Outcome, int]:

@@ -9,6 +9,7 @@ import orjson
 from starlette.types import Message, Send
 
 from gateway.api.errors import envelope, status_of
+from gateway.api.own_names import in_messages_words
 from gateway.core.errors import GatewayError
 from gateway.wire.anthropic_answer import messages_error
 
@@ -33,9 +34,10 @@ def in_the_clients_words(path: str, send: Send, request_id: str) -> Send:
 
 def _anthropic(send: Send, request_id: str) -> Send:
     held: Message | None = None
+    told = b""
 
     async def translating(message: Message) -> None:
-        nonlocal held
+        nonlocal held, told
         if message["type"] == "http.response.start":
             headers = [*message["headers"], (b"request-id", request_id.encode())]
             message = {**message, "headers": headers}
@@ -43,8 +45,11 @@ def _anthropic(send: Send, request_id: str) -> Send:
                 held = message
                 return
         elif held is not None:
+            told += message.get("body", b"")
+            if message.get("more_body", False):
+                return
             start, held = held, None
-            body = _translated(message.get("body", b""), start["status"], request_id)
+            body = _translated(told, start["status"], request_id)
             headers = [pair for pair in start["headers"] if pair[0].lower() != b"content-length"]
             length = (b"content-length", b"%d" % len(body))
             await send({**start, "headers": [*headers, length]})
@@ -58,4 +63,8 @@ def _translated(body: bytes, status: int, request_id: str) -> bytes:
     told: Any = {}
     with contextlib.suppress(orjson.JSONDecodeError):
         told = orjson.loads(body)
-    return orjson.dumps(messages_error(told if isinstance(told, dict) else {}, status, request_id))
+    told = told if isinstance(told, dict) else {}
+    translated = messages_error(told, status, request_id)
+    error, param = translated["error"], (told.get("error") or {}).get("param")
+    error["message"] = in_messages_words(error["message"], param)
+    return orjson.dumps(translated)

@@ -13,7 +13,7 @@ from gateway.api.parse import ModelName, checked, parse_object
 from gateway.api.respond import EventStream, cost_spliced, usage_with_cost, whole_usd
 from gateway.core.answer import Answer
 from gateway.core.entry import LedgerEntry
-from gateway.core.errors import InvalidRequest
+from gateway.core.errors import InvalidRequest, UpstreamUnavailable
 from gateway.core.request import EMBEDDINGS, ChatRequest
 
 #: OpenAI's limit on the inputs of one request.
@@ -68,7 +68,10 @@ class EmbeddingsFormat:
         spliced = cost_spliced(answer.raw, answer.payload.get("usage"), entry, whole_usd(entry))
         if spliced is not None:
             return spliced
-        payload = orjson.loads(answer.raw)
+        try:
+            payload = orjson.loads(answer.raw)
+        except orjson.JSONDecodeError:  # the vectors are read here first: Python's NaN is no JSON
+            raise UpstreamUnavailable("The upstream's answer is not JSON.") from None
         return orjson.dumps({**payload, "usage": usage_with_cost(payload.get("usage"), entry)})
 
     def stream(self, request: ChatRequest, entry: LedgerEntry) -> EventStream:

@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.api.body import ClientLeft, read_body
 from gateway.api.exchange import Exchange, exchange_of
+from gateway.api.own_names import own_names
 from gateway.api.parse import caller_of
 from gateway.api.presence import Presence
 from gateway.api.respond import EventStream, send_answer, send_stream
@@ -66,11 +67,14 @@ class Endpoint:
     ) -> None:
         reply = await self._live.pipeline.answer(request, caller)
         entry = exchange.entry = reply.entry
+        first = reply.first
+        if first.ignored:
+            first.ignored = own_names(first.ignored, request.wire, request.native)
         async with aclosing(reply.rest):
-            if isinstance(reply.first, Answer) and not request.stream:
+            if isinstance(first, Answer) and not request.stream:
                 async for _ in reply.rest:  # to its end: the entry is recorded before the answer
                     pass
-                body = self._format.answer(request, reply.first, entry)
-                await send_answer(send, body, reply.first, entry)
+                body = self._format.answer(request, first, entry)
+                await send_answer(send, body, first, entry)
             else:
                 await send_stream(send, reply, self._format.stream(request, entry))

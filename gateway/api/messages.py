@@ -12,6 +12,7 @@ from typing_extensions import TypedDict
 from gateway.api.anthropic_errors import ANTHROPIC_PATH, anthropic_envelope
 from gateway.api.malformed import readable
 from gateway.api.parse import (
+    CHAT_FIELDS,
     FIRST_FAULT,
     MOST_PARTS,
     PERMISSIVE,
@@ -57,6 +58,8 @@ class _Tool(TypedDict):
     name: NotRequired[str]
     description: NotRequired[str | None]
     input_schema: NotRequired[dict[str, Any]]
+    strict: NotRequired[bool | None]
+    cache_control: NotRequired[dict[str, Any] | None]
 
 
 @with_config(PERMISSIVE)
@@ -84,8 +87,8 @@ class _Metadata(TypedDict):
 
 
 @with_config(PERMISSIVE)
-class _CountedFields(TypedDict):
-    """The fields that are read to count tokens, with Anthropic's ranges."""
+class _Fields(TypedDict):
+    """The fields that the gateway reads, with the ranges that Anthropic's reference gives."""
 
     model: ModelName
     messages: Annotated[list[_Message], Field(min_length=1, max_length=MOST_PARTS, fail_fast=True)]
@@ -94,12 +97,6 @@ class _CountedFields(TypedDict):
     tool_choice: NotRequired[_ToolChoice | None]
     thinking: NotRequired[_Thinking | None]
     output_config: NotRequired[_OutputConfig | None]
-
-
-class _MessagesFields(_CountedFields):
-    """The fields that the gateway reads, with the ranges that Anthropic's reference gives."""
-
-    max_tokens: Annotated[int, Field(ge=1)]
     stream: NotRequired[bool | None]
     temperature: NotRequired[Annotated[float, Field(ge=0, le=1)] | None]
     top_p: NotRequired[Annotated[float, Field(ge=0, le=1)] | None]
@@ -107,6 +104,22 @@ class _MessagesFields(_CountedFields):
     stop_sequences: NotRequired[Annotated[list[str], FIRST_FAULT] | None]
     metadata: NotRequired[_Metadata | None]
     service_tier: NotRequired[str | None]
+    cache_control: NotRequired[dict[str, Any] | None]
+    context_management: NotRequired[dict[str, Any] | None]
+    inference_geo: NotRequired[str | None]
+    mcp_servers: NotRequired[Annotated[list[dict[str, Any]], FIRST_FAULT] | None]
+
+
+class _CountedFields(_Fields):
+    """To count tokens no limit is needed."""
+
+    max_tokens: NotRequired[Annotated[int, Field(ge=1)] | None]
+
+
+class _MessagesFields(_Fields):
+    """An answer has one always."""
+
+    max_tokens: Annotated[int, Field(ge=1)]
 
 
 COUNTED_FIELDS: TypeAdapter[_CountedFields] = TypeAdapter(_CountedFields)
@@ -183,7 +196,8 @@ class MessagesEvents:
         """The end of a stream that ended well; usage that nobody reported is estimated."""
         if self._is_native:
             return b""
-        return b"".join(framed(self._ended(event)) for event in self._events.finish())
+        with readable(StreamInterrupted):
+            return b"".join(framed(self._ended(event)) for event in self._events.finish())
 
     def _ended(self, event: dict[str, Any]) -> dict[str, Any]:
         if event["type"] != "message_delta":
@@ -202,6 +216,7 @@ def request_of(body: bytes, payload: dict[str, Any]) -> ChatRequest:
     if len(body) > MOST_PARTS:
         _check_blocks(payload["messages"])
     chat = chat_body(payload)
+    checked(CHAT_FIELDS, chat)  # what Anthropic doesn't have passes on, and is read as a chat's
     return ChatRequest(
         raw=orjson.dumps(chat),
         payload=chat,

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 
-_BOUNDARY = re.compile(r'boundary=(?:"([^"]{1,70})"|([^\s";]{1,70}))', re.IGNORECASE)
+from gateway.core.errors import InvalidRequest
+
+_BOUNDARY = re.compile(r';\s*boundary=(?:"([^"]{1,70})"|([^\s";]{1,70}))', re.IGNORECASE)
 _NAME = re.compile(rb'^content-disposition:[^\r\n]*;\s*name="([^"\r\n]*)"', re.IGNORECASE | re.M)
 _MOST_PARTS = 256
 
 
-def field_spans(body: bytes, content_type: str) -> dict[str, tuple[int, int]]:
+def field_spans(
+    body: bytes, content_type: str, *, once: frozenset[str] = frozenset()
+) -> dict[str, tuple[int, int]]:
     """By name, where each field's first value lies: start and end in the body.
 
     What isn't a form has none, or not all of them: its reader will say what is wrong with it.
+    Raises InvalidRequest where a field of `once` stands twice: readers differ in which they take.
     """
     found = _BOUNDARY.search(content_type)
     if found is None:
@@ -28,6 +33,9 @@ def field_spans(body: bytes, content_type: str) -> dict[str, tuple[int, int]]:
             break
         name = _NAME.search(body, at, start)
         if name is not None:
-            spans.setdefault(name.group(1).decode("utf-8", "replace"), (start, end))
+            field = name.group(1).decode("utf-8", "replace")
+            if field in spans and field in once:
+                raise InvalidRequest(f"The field '{field}' stands twice.", param=field)
+            spans.setdefault(field, (start, end))
         at = end
     return spans

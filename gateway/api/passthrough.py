@@ -34,6 +34,8 @@ ANY = "*/*"
 #: An id can't be anything that means more in a path than itself.
 ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"
 _ID = re.compile(ID_PATTERN)
+#: What the gateway reads of a form.
+_READ_FIELDS = frozenset({"model", "stream"})
 _LONGEST_HEADER = 1024
 _MOST_PARAMETERS = 32
 
@@ -153,7 +155,9 @@ def forwarded(operation: Operation, scope: Scope, body: bytes) -> ForwardedReque
         wanted = " or ".join(operation.media)
         raise UnsupportedMediaType(f"The body must be {wanted}: say so in 'content-type'.")
     payload = parse_object(body) if media_type == JSON else None
-    spans = field_spans(body, content_type or "") if media_type == FORM else {}
+    spans = {}
+    if media_type == FORM:
+        spans = field_spans(body, content_type or "", once=_READ_FIELDS)
     fields = payload if payload is not None else _texts(body, spans)
     model = "" if operation.is_stored else _model(fields.get("model"))
     text = fields.get("input") if operation.path == "/v1/audio/speech" else None
@@ -178,7 +182,7 @@ def _texts(body: bytes, spans: dict[str, tuple[int, int]]) -> dict[str, str]:
     """The short fields of a form that the gateway reads."""
     return {
         name: body[slice(*spans[name])].decode("utf-8", "replace")
-        for name in ("model", "stream")
+        for name in _READ_FIELDS
         if name in spans and spans[name][1] - spans[name][0] <= 4 * LONGEST_NAME
     }
 

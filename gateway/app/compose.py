@@ -26,7 +26,7 @@ from gateway.app.restart import same_backend
 from gateway.app.warming import live_policies, warm
 from gateway.backends.local.backend import LocalBackend
 from gateway.core.deployment import Deployment, Tier
-from gateway.core.errors import LedgerUnavailable
+from gateway.core.errors import LedgerUnavailable, UpstreamError
 from gateway.core.interfaces import Backend, FieldChecker, PromptCounter, TokenCounter
 from gateway.core.names import ServedName
 from gateway.core.request import Caller, ChatRequest
@@ -51,6 +51,8 @@ from gateway.settings import (
 #: How long a reload waits for new backends (looks, 10 ms apart), and for rows to be written.
 _READY_LOOKS = 200
 _WRITTEN_WITHIN_S = 2.0
+#: How upstreams answer that have a Messages API and no way to count for it.
+_COUNTS_NOTHING = frozenset({404, 405, 501})
 
 
 @dataclass(slots=True)
@@ -149,8 +151,12 @@ class Gateway:
         deployment = self.router.preview(request, caller).deployment
         backend = self.backends.get(deployment.name)
         if isinstance(backend, PromptCounter):
-            tokens = await backend.count_tokens(request, deployment, caller)
-            return PromptLength(tokens, deployment.name, backend.counts_as)
+            try:
+                tokens = await backend.count_tokens(request, deployment, caller)
+                return PromptLength(tokens, deployment.name, backend.counts_as)
+            except UpstreamError as error:
+                if error.status not in _COUNTS_NOTHING:
+                    raise
         return PromptLength(estimate_tokens(request.messages), deployment.name, "estimated")
 
     def startup_notes(self) -> list[str]:

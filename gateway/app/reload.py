@@ -179,6 +179,8 @@ class LiveGateway:
 
     def _composed(self, previous: Gateway) -> tuple[Gateway, Reachable]:
         self._seen = self._contents.digests(self._files)
+        if self._source.is_empty():
+            raise ConfigError(str(self._source.path), ["it is empty"])
         wanted = self._source.load()
         files = self._source.files(wanted.routing)
         if files != self._files:

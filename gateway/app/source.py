@@ -24,6 +24,10 @@ class ConfigSource:
         server = settings.server.model_copy(update=dict(self.server_options))
         return settings.model_copy(update={"server": server})
 
+    def is_empty(self) -> bool:
+        """Whether the file holds nothing, as one does that somebody is just writing."""
+        return self.path is not None and self.path.is_file() and not self.path.stat().st_size
+
     def files(self, routing: RoutingSettings) -> list[Path]:
         """The file itself and those that it names."""
         named = [routing.calibration, routing.classifier, routing.shadow]

@@ -11,9 +11,15 @@ import orjson
 from gateway.backends.anthropic_stream import NativeReader, Reader, TranslatingReader, model_of
 from gateway.backends.http1 import Connection, HttpFailure, Timeouts
 from gateway.backends.sse import EventTooLong
-from gateway.backends.upstream import MAX_RESPONSE_BYTES, Upstream, failed, interrupted
+from gateway.backends.upstream import (
+    MAX_RESPONSE_BYTES,
+    Upstream,
+    UpstreamBackend,
+    failed,
+    interrupted,
+)
 from gateway.backends.upstream_errors import refusal
-from gateway.backends.wire import with_model
+from gateway.backends.wire import with_model, written
 from gateway.core.answer import Answer, Chunk, Item
 from gateway.core.cascade import Cascade
 from gateway.core.deployment import Deployment
@@ -80,7 +86,7 @@ _COUNTED = frozenset(
 )
 
 
-class AnthropicBackend:
+class AnthropicBackend(UpstreamBackend):
     """Calls one upstream. Its connections live from `start` to `stop`."""
 
     counts_as: UsageSource = "reported"
@@ -116,18 +122,6 @@ class AnthropicBackend:
             query=query,
             max_response_bytes=max_response_bytes,
         )
-
-    async def start(self) -> None:
-        """Make the connection pool; nothing is opened before the first call."""
-        await self._upstream.start()
-
-    async def stop(self) -> None:
-        """Close the connections."""
-        await self._upstream.stop()
-
-    def not_ready(self) -> str | None:
-        """Always ready once started: whether the upstream is up shows in its answers."""
-        return self._upstream.not_ready()
 
     async def call(
         self,
@@ -171,7 +165,7 @@ class AnthropicBackend:
         native = request.native if request.wire == "messages" else None
         messages = self._messages(request, deployment.model) if native is None else parsed(native)
         counted = {key: value for key, value in messages.items() if key in _COUNTED}
-        body = orjson.dumps({**counted, "model": deployment.model})
+        body = written({**counted, "model": deployment.model})
         connection = await self._upstream.ask(body, caller, path=COUNT_PATH, whole=True)
         try:
             if not 200 <= connection.status < 300:
@@ -192,7 +186,7 @@ class AnthropicBackend:
         if request.wire == "messages" and request.native is not None:
             return with_model(request.native, model), ()
         messages = self._messages(request, model)
-        return orjson.dumps(messages), _ignored(request.payload, messages)
+        return written(messages), _ignored(request.payload, messages)
 
     def _messages(self, request: ChatRequest, model: str) -> dict[str, Any]:
         body = messages_body(
@@ -262,7 +256,7 @@ def _is_native(request: ChatRequest) -> bool:
 
 def _ignored(chat: Mapping[str, Any], messages: Mapping[str, Any]) -> tuple[str, ...]:
     names = sorted(name for name in IGNORED_FIELDS & chat.keys() if chat[name])
-    return (*names, *left_out(chat, messages))
+    return tuple(dict.fromkeys((*names, *left_out(chat, messages))))
 
 
 def parsed(raw: bytes) -> dict[str, Any]:
@@ -288,6 +282,8 @@ async def _chunks(connection: Connection, reader: Reader) -> AsyncGenerator[Chun
                 opening.append(chunk)
                 while reader.begun and opening:
                     yield opening.pop(0)
+            while reader.begun and opening:  # where what began it makes no chunk itself
+                yield opening.pop(0)
             if reader.done:
                 return
         opening += reader.flush()

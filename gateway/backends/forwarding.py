@@ -17,7 +17,7 @@ from gateway.backends.wire import with_model
 from gateway.core.deployment import Deployment
 from gateway.core.forwarding import ForwardedRequest, Piece
 from gateway.core.request import Caller
-from gateway.core.usage import Usage
+from gateway.core.usage import MOST_TOKENS, Usage
 
 #: These are the client's, in each request.
 PER_REQUEST_HEADERS = frozenset({"accept", "content-type"})
@@ -46,7 +46,7 @@ class Forwarder:
         An image may take as long to begin as other answers may take in all, and as long between
         two events as others may take to begin. JSON up to `max_held_bytes` is sent on whole.
         """
-        self._own_query = frozenset(query)
+        self._own_query = frozenset(map(str.lower, query))
         self._max_held_bytes = max_held_bytes
         self._upstream = Upstream(
             base_url=base_url,
@@ -76,7 +76,7 @@ class Forwarder:
 
         Raises a BackendError; one after the first piece is a StreamInterrupted.
         """
-        query = [pair for pair in request.query if pair[0] not in self._own_query]
+        query = [pair for pair in request.query if pair[0].lower() not in self._own_query]
         connection = await self._upstream.ask(
             _body(request, deployment),
             caller,
@@ -212,7 +212,7 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _count(value: object) -> int:
-    return max(0, value) if type(value) is int else 0
+    return min(max(0, value), MOST_TOKENS) if type(value) is int else 0
 
 
 def _seconds(value: object) -> float:

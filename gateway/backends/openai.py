@@ -20,7 +20,13 @@ from gateway.backends.sse import (
     frame,
     is_finished,
 )
-from gateway.backends.upstream import MAX_RESPONSE_BYTES, Upstream, failed, interrupted
+from gateway.backends.upstream import (
+    MAX_RESPONSE_BYTES,
+    Upstream,
+    UpstreamBackend,
+    failed,
+    interrupted,
+)
 from gateway.backends.upstream_errors import refusal
 from gateway.backends.wire import upstream_body
 from gateway.core.answer import Answer, Chunk, Item
@@ -46,7 +52,7 @@ _MODEL = re.compile(rb'"model"\s*:\s*"([^"\\]+)"')
 _BAD_REQUEST = frozenset({400, 422})
 
 
-class OpenAIBackend:
+class OpenAIBackend(UpstreamBackend):
     """Calls one upstream. Its connections live from `start` to `stop`."""
 
     #: Behind the base URL, and what is spoken there.
@@ -101,18 +107,14 @@ class OpenAIBackend:
         )
 
     async def start(self) -> None:
-        """Make the connection pool; nothing is opened before the first call."""
-        await self._upstream.start()
+        """Make the connection pools; nothing is opened before the first call."""
+        await super().start()
         await self._forwarder.start()
 
     async def stop(self) -> None:
         """Close the connections."""
-        await self._upstream.stop()
+        await super().stop()
         await self._forwarder.stop()
-
-    def not_ready(self) -> str | None:
-        """Always ready once started: whether the upstream is up shows in its answers."""
-        return self._upstream.not_ready()
 
     def forward(
         self, request: ForwardedRequest, deployment: Deployment, caller: Caller
@@ -238,8 +240,8 @@ class OpenAIBackend:
                 for chunk in reader.push(piece):
                     yield chunk
                 if reader.done:
-                    return
-            for chunk in reader.flush():
+                    break
+            for chunk in () if reader.done else reader.flush():
                 yield chunk
         except EventTooLong:
             raise StreamInterrupted("The upstream sent an endless event.") from None
@@ -250,7 +252,7 @@ class OpenAIBackend:
             if not reader.begun or isinstance(error, StreamInterrupted):
                 raise
             raise interrupted(error) from error
-        if not (reader.done or reader.finished):
+        if not (reader.begun and (reader.done or reader.finished)):
             kind = StreamInterrupted if reader.begun else UpstreamUnavailable
             raise kind("The upstream closed the stream before its end.")
 

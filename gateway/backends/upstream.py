@@ -131,6 +131,24 @@ class Upstream:
         return refusal(status, connection.headers, connection.taken(), secret=self.secret)
 
 
+class UpstreamBackend:
+    """The lifetime of a backend that is one upstream."""
+
+    _upstream: Upstream
+
+    async def start(self) -> None:
+        """Make the connection pool; nothing is opened before the first call."""
+        await self._upstream.start()
+
+    async def stop(self) -> None:
+        """Close the connections."""
+        await self._upstream.stop()
+
+    def not_ready(self) -> str | None:
+        """Always ready once started: whether the upstream is up shows in its answers."""
+        return self._upstream.not_ready()
+
+
 async def _rest_of_refusal(connection: Connection) -> None:
     try:
         await connection.completed()

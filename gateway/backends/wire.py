@@ -53,8 +53,13 @@ def upstream_body(
     merged = {**payload, **changes}.items()
     taken = names.values()  # such a member is null, else nothing were renamed to it
     whole = {names.get(name, name): value for name, value in merged if name not in taken}
+    return written(whole)
+
+
+def written(body: Mapping[str, Any]) -> bytes:
+    """A body as JSON: what was read may be too deep to be written. Raises InvalidRequest."""
     try:
-        return orjson.dumps(whole)
+        return orjson.dumps(body)
     except orjson.JSONEncodeError:
         raise InvalidRequest("The body is nested too deeply.", code="invalid_value") from None
 

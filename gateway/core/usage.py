@@ -59,6 +59,8 @@ class Usage:
 
 
 _NUMBERS = frozenset({int, float})
+#: A larger count is an upstream's mistake; up to here every number is exact wherever it is written.
+MOST_TOKENS = 2**53
 
 
 def _mapping(value: object) -> Mapping[str, Any]:
@@ -66,7 +68,8 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _count(value: Any) -> int:
-    return max(0, int(value)) if type(value) in _NUMBERS else 0
+    # A comparison comes first: NaN and infinity are no integers.
+    return int(min(value, MOST_TOKENS)) if type(value) in _NUMBERS and value > 0 else 0
 
 
 #: UTF-8 bytes a token of ordinary text, for the calls that nobody counted.

@@ -63,13 +63,19 @@ def _needs(
     if payload.get("audio") or (isinstance(modalities, list) and "audio" in modalities):
         yield Capability.AUDIO
     for message in messages:
-        content = message.get("content")
-        if isinstance(content, list):
-            yield from _part_needs(content)
-        if message.get("tool_calls") or message.get("function_call"):
-            yield Capability.TOOLS
-        if message.get("role") in {"tool", "function"}:
-            yield Capability.TOOLS
+        yield from _message_needs(message)
+
+
+def _message_needs(message: Mapping[str, Any]) -> Iterator[Capability]:
+    content = message.get("content")
+    if isinstance(content, list):
+        yield from _part_needs(content)
+    if message.get("tool_calls") or message.get("function_call"):
+        yield Capability.TOOLS
+    if message.get("role") in {"tool", "function"}:
+        yield Capability.TOOLS
+    if message.get("audio"):
+        yield Capability.AUDIO
 
 
 def _part_needs(parts: Iterable[object]) -> Iterator[Capability]:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gateway.core.usage import Usage
-from gateway.wire.json_objects import Json, compact, tool_input, without
+from gateway.wire.json_objects import Json, compact, name_in, tool_input, without
 
 #: What a chat message says where Anthropic stopped for a refusal and gave no explanation.
 REFUSED = "The model declined to answer."
@@ -88,10 +88,10 @@ def completion_of(message: Mapping[str, Any], *, created_s: int | None = None) -
     if message.get("stop_sequence") is not None:
         choice["stop_reason"] = message["stop_sequence"]
     return {
-        "id": message.get("id") or "",
+        "id": name_in(message, "id"),
         "object": "chat.completion",
         "created": int(time.time()) if created_s is None else created_s,
-        "model": message.get("model") or "",
+        "model": name_in(message, "model"),
         "choices": [choice],
         **({"usage": chat_usage(message["usage"])} if message.get("usage") else {}),
     }
@@ -141,10 +141,10 @@ def message_of(completion: Mapping[str, Any]) -> Json:
         *(_tool_use(call) for call in calls),
     ]
     return {
-        "id": completion.get("id") or "",
+        "id": name_in(completion, "id"),
         "type": "message",
         "role": "assistant",
-        "model": completion.get("model") or "",
+        "model": name_in(completion, "model"),
         "content": content,
         "stop_reason": stop,
         "stop_sequence": stopped_by if stop == "stop_sequence" else None,

@@ -1,8 +1,8 @@
 """Parts of a chat message and Anthropic's content blocks, both ways.
 
-What neither side names (`search_result`, a server tool's blocks) passes untouched, and so do
-`cache_control` and the `citations` of a text. An image's `detail` and a document's `citations` have
-no counterpart; its `context` becomes a text before it.
+What neither side names (`search_result`, a server tool's blocks, `cache_control`) passes untouched.
+An image's `detail` and OpenAI's `prompt_cache_breakpoint` have no counterpart, nor have citations
+of a document.
 """
 
 from __future__ import annotations
@@ -14,11 +14,26 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.core.errors import CapabilityMissing, InvalidRequest
-from gateway.wire.json_objects import Json, compact, object_at, objects_at, text_at, without
+from gateway.wire.json_objects import (
+    Json,
+    check_optional,
+    compact,
+    object_at,
+    objects_at,
+    text_at,
+    without,
+)
 
 _DATA_URL = re.compile(r"data:([^;,]*)((?:;[^;,]*)*),(.*)", re.DOTALL)
 _WEB = ("http://", "https://")
 _PDF = "application/pdf"
+#: Sources, by block, that a chat has words for, save a file in Anthropic's store.
+TRANSLATED_SOURCES = {
+    "image": frozenset({"base64", "url"}),
+    "document": frozenset({"base64", "url", "text", "content"}),
+}
+#: Blocks that stand only in the turns that they are of.
+_OF_TURNS = frozenset({"thinking", "redacted_thinking", "tool_use", "tool_result"})
 
 
 def blocks_of(content: object, param: str) -> list[Json]:
@@ -35,11 +50,13 @@ def blocks_of(content: object, param: str) -> list[Json]:
 def _block(part: Json, param: str) -> Json:
     match part.get("type"):
         case "text":
-            return {"type": "text", "text": text_at(part, "text", param), **_marks(part)}
+            return {"type": "text", "text": text_at(part, "text", param), **_rest(part, "text")}
         case "refusal":
-            return {"type": "text", "text": text_at(part, "refusal", param), **_marks(part)}
+            text = text_at(part, "refusal", param)
+            return {"type": "text", "text": text, **_rest(part, "refusal")}
         case "image_url":
-            return {"type": "image", "source": _image_source(part, param), **_marks(part)}
+            source = _image_source(part, param)
+            return {"type": "image", "source": source, **_rest(part, "image_url")}
         case "file":
             return _document(part, param)
         case "input_audio":
@@ -48,10 +65,9 @@ def _block(part: Json, param: str) -> Json:
             return part
 
 
-def _marks(holder: Mapping[str, Any]) -> Json:
+def _rest(holder: Mapping[str, Any], *read: str) -> Json:
     """What stays on a part as it is, in either form."""
-    mark = holder.get("cache_control")
-    return {} if mark is None else {"cache_control": mark}
+    return without(holder, "type", "prompt_cache_breakpoint", *read)
 
 
 def _image_source(part: Json, param: str) -> Json:
@@ -78,7 +94,8 @@ def _document(part: Json, param: str) -> Json:
     file = object_at(part.get("file"), f"{param}.file")
     name = file.get("filename")
     title = {"title": name} if isinstance(name, str) and name else {}
-    return {"type": "document", "source": _document_source(file, param), **title, **_marks(part)}
+    source = _document_source(file, param)
+    return {"type": "document", "source": source, **title, **_rest(part, "file")}
 
 
 def _document_source(file: Json, param: str) -> Json:
@@ -112,27 +129,30 @@ def parts_of(content: object, param: str) -> list[Json]:
 
 def parts_of_block(block: Json, param: str) -> list[Json]:
     """One of Anthropic's content blocks as a chat message's parts."""
+    check_optional(block, param, cache_control=dict)
     match block.get("type"):
         case "text":
-            cited = {"citations": block["citations"]} if block.get("citations") else {}
-            text = {"type": "text", "text": text_at(block, "text", param)}
-            return [{**text, **cited, **_marks(block)}]
+            return [{"type": "text", "text": text_at(block, "text", param), **_rest(block, "text")}]
         case "image":
             return [_image_part(block, param)]
         case "document":
             return _document_parts(block, param)
+        case None:
+            raise InvalidRequest(f"The parameter '{param}.type' is missing.", param=f"{param}.type")
+        case kind if kind in _OF_TURNS:
+            raise InvalidRequest(f"'{param}' can't be a block of type {kind!r}.", param=param)
         case _:
             return [block]
 
 
 def _image_part(block: Json, param: str) -> Json:
     source = object_at(block.get("source"), f"{param}.source")
-    if source.get("type") == "file":
+    if text_at(source, "type", f"{param}.source") not in TRANSLATED_SOURCES["image"]:
         return block
     return {
         "type": "image_url",
         "image_url": {"url": _url_of(source, f"{param}.source")},
-        **_marks(block),
+        **_rest(block, "source"),
     }
 
 
@@ -145,25 +165,36 @@ def _url_of(source: Json, param: str) -> str:
 
 def _document_parts(block: Json, param: str) -> list[Json]:
     source = object_at(block.get("source"), f"{param}.source")
-    title = text_at(block, "title", param) if block.get("title") is not None else ""
-    if block.get("context"):
-        context = {"type": "text", "text": text_at(block, "context", param)}
-        return [context, *_document_parts({**block, "context": None}, param)]
-    match source.get("type"):
+    check_optional(block, param, title=str, context=str, citations=dict)
+    title, context = block.get("title") or None, block.get("context") or None
+    headings = [text for text in (title, context) if text is not None]
+    rest = _rest(block, "source", "title", "context", "" if cites(block) else "citations")
+    match text_at(source, "type", f"{param}.source"):
         case "text":
-            data = text_at(source, "data", f"{param}.source")
-            text = f"{title}\n\n{data}" if title else data
-            return [{"type": "text", "text": text, **_marks(block)}]
+            texts = [*headings, text_at(source, "data", f"{param}.source")]
+            return [{"type": "text", "text": "\n\n".join(texts), **rest}]
         case "content":
             parts = parts_of(source.get("content"), f"{param}.source.content")
-            parts[-1:] = ({**part, **_marks(block)} for part in parts[-1:])
-            return [*([{"type": "text", "text": title}] if title else []), *parts]
+            return [*_heading(headings), *parts[:-1], *({**last, **rest} for last in parts[-1:])]
         case "file":
             file: Json = {"file_id": text_at(source, "file_id", f"{param}.source")}
-        case _:
+        case "base64" | "url":
             file = {"file_data": _url_of(source, f"{param}.source")}
-    named = {"filename": title} if title else {}
-    return [{"type": "file", "file": {**file, **named}, **_marks(block)}]
+        case _:
+            return [block]
+    named = {} if title is None else {"filename": title}
+    heading = _heading(headings[len(named) :])
+    return [*heading, {"type": "file", "file": {**file, **named}, **rest}]
+
+
+def _heading(texts: list[str]) -> list[Json]:
+    return [{"type": "text", "text": "\n\n".join(texts)}] if texts else []
+
+
+def cites(block: Mapping[str, Any]) -> bool:
+    """Whether a document asks for citations of it."""
+    citations = block.get("citations")
+    return isinstance(citations, dict) and bool(citations.get("enabled"))
 
 
 def result_parts(content: object, param: str) -> tuple[list[Json], list[Json]]:
@@ -180,8 +211,10 @@ def result_parts(content: object, param: str) -> tuple[list[Json], list[Json]]:
             case "image_url" | "file":
                 attachments.append(part)
             case _:
+                mark = part.get("cache_control")
                 text = compact(without(part, "cache_control"))
-                texts.append({"type": "text", "text": text, **_marks(part)})
+                marked = {} if mark is None else {"cache_control": mark}
+                texts.append({"type": "text", "text": text, **marked})
     return texts, attachments
 
 

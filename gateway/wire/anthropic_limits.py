@@ -5,11 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gateway.wire.extras import extras, message_extras, stream_extras
 from gateway.wire.json_objects import Json
 
 _NO_CHOICE = (None, "auto", "none")
-_NO_DETAIL = (None, "auto")
 _FORMATS = (None, "text", "json_schema")
+#: What is read of a message, and of the object in a part of that type.
+_SAID = frozenset(
+    {
+        "role",
+        "content",
+        "refusal",
+        "tool_calls",
+        "tool_call_id",
+        "thinking_blocks",
+        "cache_control",
+        "is_error",
+    }
+)
+_READ_OF = {
+    "image_url": frozenset({"url"}),
+    "file": frozenset({"file_data", "file_id", "filename"}),
+}
 
 
 def unsupported_in(chat: Mapping[str, Any]) -> str | None:
@@ -56,13 +73,33 @@ def left_out(chat: Mapping[str, Any], messages: Mapping[str, Any]) -> Iterator[s
         yield "reasoning_effort"
     if chat.get("tool_choice") not in _NO_CHOICE and "tool_choice" not in messages:
         yield "tool_choice"
+    if chat.get("user") and chat.get("safety_identifier") not in (None, "", chat["user"]):
+        yield "safety_identifier"
+    yield from stream_extras(chat)
+    yield from _left_out_of_schema(chat.get("response_format"))
     said = _objects(chat.get("messages"))
-    if any(message.get("name") for message in said):
-        yield "messages[].name"
-    parts = (part for message in said for part in _objects(message.get("content")))
-    images = (part.get("image_url") for part in parts if part.get("type") == "image_url")
-    if any(isinstance(one, Mapping) and one.get("detail") not in _NO_DETAIL for one in images):
-        yield "messages[].content[].image_url.detail"
+    yield from message_extras(said, _SAID)
+    if any(message.get("refusal") and message.get("content") for message in said):
+        yield "messages[].refusal"
+    for message in said:
+        for part in _objects(message.get("content")):
+            yield from _left_out_of_part(part)
+
+
+def _left_out_of_schema(wanted: object) -> Iterator[str]:
+    """The schema's name says nothing, and Anthropic keeps to every schema strictly."""
+    named = wanted.get("json_schema") if isinstance(wanted, Mapping) else None
+    for name in extras(named, frozenset({"name", "schema", "strict"})):
+        yield f"response_format.json_schema.{name}"
+
+
+def _left_out_of_part(part: Json) -> Iterator[str]:
+    if part.get("prompt_cache_breakpoint"):
+        yield "messages[].content[].prompt_cache_breakpoint"
+    for kind, read in _READ_OF.items():
+        for name in extras(part.get(kind), read):
+            if (name, part[kind][name]) != ("detail", "auto"):
+                yield f"messages[].content[].{kind}.{name}"
 
 
 def _objects(value: object) -> list[Json]:

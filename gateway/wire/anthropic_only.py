@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from gateway.wire.anthropic_content import TRANSLATED_SOURCES, cites
+
 _OWN_FIELDS = ("container", "context_management", "mcp_servers")
 #: Content blocks that chat has a word for.
 _TRANSLATED = frozenset(
@@ -30,6 +32,9 @@ def _own(body: Mapping[str, Any]) -> Iterator[str]:
     for name in _OWN_FIELDS:
         if body.get(name):
             yield name
+    wanted = (body.get("output_config") or {}).get("format")
+    if wanted and wanted.get("type") != "json_schema":
+        yield "output_config.format"
     for index, tool in enumerate(body.get("tools") or ()):
         if "input_schema" not in tool:
             yield f"tools[{index}]"
@@ -44,9 +49,13 @@ def _own_blocks(content: object, where: str, known: frozenset[str] | None) -> It
         return
     for index, block in enumerate(content):
         place = f"{where}[{index}]"
-        kind = block.get("type")
+        kind = block["type"]
         if (known is not None and kind not in known) or _is_own(block):
             yield place
+        if block.get("transformations"):
+            yield f"{place}.transformations"
+        if kind == "document" and cites(block):
+            yield f"{place}.citations"
         if kind == "tool_result":
             yield from _own_blocks(block.get("content"), f"{place}.content", None)
         elif kind == "document":
@@ -55,7 +64,6 @@ def _own_blocks(content: object, where: str, known: frozenset[str] | None) -> It
 
 
 def _is_own(block: Mapping[str, Any]) -> bool:
-    """Whether it lies in Anthropic's store, or its sources are to be cited."""
-    source, cited = block.get("source"), block.get("citations")
-    is_stored = isinstance(source, dict) and source.get("type") == "file"
-    return is_stored or (isinstance(cited, dict) and bool(cited.get("enabled")))
+    """Whether it lies in Anthropic's store, or where no chat can say."""
+    known = TRANSLATED_SOURCES.get(block["type"])
+    return known is not None and block["source"]["type"] not in known

@@ -69,6 +69,10 @@ _MESSAGES_TRANSLATED = frozenset(
         "thinking",
         "output_config",
         "service_tier",
+        # Anthropic's alone: where they ask for anything, no chat can.
+        "container",
+        "context_management",
+        "mcp_servers",
     ]
 )
 _TIERS = {"auto": "auto", "default": "standard_only"}
@@ -180,20 +184,30 @@ def chat_options(messages: Mapping[str, Any]) -> Json:
         options["user"] = user
     if others := without(metadata, "user_id"):
         options["metadata"] = others
-    if tier := _CHAT_TIERS.get(str(messages.get("service_tier"))):
-        options["service_tier"] = tier
+    if (tier := messages.get("service_tier")) is not None:
+        options["service_tier"] = _CHAT_TIERS.get(str(tier), tier)
     if messages.get("stream"):
         options["stream_options"] = {"include_usage": True}
     output = object_at(messages.get("output_config") or {}, "output_config")
-    if effort := _effort(object_at(messages.get("thinking") or {}, "thinking"), output):
+    thinking = object_at(messages.get("thinking") or {}, "thinking")
+    if effort := _effort(thinking, output):
         options["reasoning_effort"] = effort
+    if thinking and not _says_it_all(thinking, output):
+        options["thinking"] = thinking
     if (wanted := output.get("format")) is not None:
-        schema = object_at(wanted, "output_config.format").get("schema")
+        schema = _schema_in(object_at(wanted, "output_config.format"))
         named = {"name": "answer", "schema": schema, "strict": True}
         options["response_format"] = {"type": "json_schema", "json_schema": named}
     if rest := without(output, "effort", "format"):
         options["output_config"] = rest
     return options
+
+
+def _schema_in(wanted: Json) -> Json:
+    """Of another format only Anthropic knows what it holds."""
+    if wanted.get("type") != "json_schema":
+        return {}
+    return mapping_at(wanted.get("schema"), "output_config.format.schema")
 
 
 def _effort(thinking: Json, output: Json) -> str | None:
@@ -207,6 +221,20 @@ def _effort(thinking: Json, output: Json) -> str | None:
     if thinking.get("type") != "enabled" or not isinstance(budget, int):
         return None
     return next((name for name, most in THINKING_TOKENS.items() if budget <= most), "xhigh")
+
+
+def _says_it_all(thinking: Json, output: Json) -> bool:
+    """Whether an effort is all that is asked of the thinking."""
+    has_effort = isinstance(output.get("effort"), str)
+    match thinking.get("type"):
+        case "disabled":
+            return thinking.keys() == {"type"}
+        case "adaptive":
+            return has_effort and thinking.keys() == {"type"}
+        case "enabled":
+            return not has_effort and thinking.keys() == {"type", "budget_tokens"}
+        case _:
+            return False
 
 
 def chat_tool_choice(messages: Mapping[str, Any]) -> Json:

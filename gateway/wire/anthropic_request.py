@@ -23,6 +23,7 @@ from gateway.wire.anthropic_options import (
 )
 from gateway.wire.json_objects import (
     Json,
+    check_optional,
     compact,
     mapping_at,
     object_at,
@@ -38,6 +39,7 @@ DEFAULT_MAX_TOKENS = 4096
 _INSTRUCTIONS = frozenset({"system", "developer"})
 _NOT_AN_ID = re.compile(r"[^a-zA-Z0-9_-]")
 _THINKING = frozenset({"thinking", "redacted_thinking"})
+_TURN = ("role", "content")
 _NO_PARAMETERS: Json = {"type": "object", "properties": {}}
 
 
@@ -187,9 +189,9 @@ def chat_body(messages: Mapping[str, Any]) -> Json:
         checked = objects_at(content, param)
         match message.get("role"):
             case "user":
-                chat += _user_messages(checked, param)
+                chat += _user_messages(message, checked, param)
             case "assistant":
-                chat.append(_assistant_message(checked, param))
+                chat.append(_assistant_message(message, checked, param))
             case "system":
                 chat.append({"role": "system", "content": folded(parts_of(checked, param))})
             case role:
@@ -205,7 +207,7 @@ def chat_body(messages: Mapping[str, Any]) -> Json:
     }
 
 
-def _user_messages(blocks: list[Json], param: str) -> list[Json]:
+def _user_messages(message: Json, blocks: list[Json], param: str) -> list[Json]:
     tool_messages: list[Json] = []
     attached: list[Json] = []
     rest: list[Json] = []
@@ -215,8 +217,10 @@ def _user_messages(blocks: list[Json], param: str) -> list[Json]:
             rest += parts_of_block(block, place)
             continue
         identifier = text_at(block, "tool_use_id", place)
+        check_optional(block, place, is_error=bool, cache_control=dict)
         texts, attachments = result_parts(block.get("content"), f"{place}.content")
-        kept = {key: block[key] for key in ("is_error", "cache_control") if block.get(key)}
+        marks = without(block, "type", "tool_use_id", "content")
+        kept = {key: value for key, value in marks.items() if value is not False}
         content = folded(texts) if texts else ""
         tool_messages.append(
             {"role": "tool", "tool_call_id": identifier, "content": content, **kept}
@@ -225,11 +229,12 @@ def _user_messages(blocks: list[Json], param: str) -> list[Json]:
             attached += [{"type": "text", "text": f"Result of {identifier}:"}, *attachments]
     parts = [*attached, *rest]
     if parts or not tool_messages:
-        return [*tool_messages, {"role": "user", "content": folded(parts) if parts else ""}]
+        said = folded(parts) if parts else ""
+        return [*tool_messages, {"role": "user", "content": said, **without(message, *_TURN)}]
     return tool_messages
 
 
-def _assistant_message(blocks: list[Json], param: str) -> Json:
+def _assistant_message(message: Json, blocks: list[Json], param: str) -> Json:
     thinking: list[Json] = []
     calls: list[Json] = []
     parts: list[Json] = []
@@ -237,6 +242,7 @@ def _assistant_message(blocks: list[Json], param: str) -> Json:
         place = f"{param}[{index}]"
         if (kind := block.get("type")) in _THINKING:
             text_at(block, "thinking" if kind == "thinking" else "data", place)
+            check_optional(block, place, signature=str)
             thinking.append(block)
         elif kind == "tool_use":
             calls.append(_tool_call(block, place))
@@ -247,10 +253,12 @@ def _assistant_message(blocks: list[Json], param: str) -> Json:
         "content": folded(parts) if parts else (None if calls else ""),
         **({"thinking_blocks": thinking} if thinking else {}),
         **({"tool_calls": calls} if calls else {}),
+        **without(message, *_TURN),
     }
 
 
 def _tool_call(block: Json, param: str) -> Json:
+    check_optional(block, param, cache_control=dict)
     arguments = compact(mapping_at(block.get("input", {}), f"{param}.input"))
     return {
         "id": text_at(block, "id", param),

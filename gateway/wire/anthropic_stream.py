@@ -23,14 +23,15 @@ from gateway.wire.anthropic_answer import (
     stop_reason,
     texts_of,
 )
-from gateway.wire.json_objects import Json, compact
+from gateway.wire.json_objects import Json, compact, name_in
 
 
 class ChunksFromEvents:
     """Anthropic's events in, `chat.completion.chunk` objects out.
 
-    The last chunk carries usage, if there is any, and no choice. `done` is set once `message_stop`
-    has come; a stream that ends before it was cut off. An `error` event is raised as UpstreamError.
+    The last chunk carries usage and no choice, if the whole answer was counted. `done` is set once
+    `message_stop` has come; a stream that ends before it was cut off. An `error` event is raised
+    as UpstreamError.
     """
 
     def __init__(self, *, created_s: int | None = None) -> None:
@@ -41,6 +42,7 @@ class ChunksFromEvents:
             "model": "",
         }
         self._usage: Json = {}
+        self._is_counted = False
         self._blocks: dict[int, Json] = {}
         self._calls = 0
         self._readers: dict[str, Callable[[Mapping[str, Any]], list[Json]]] = {
@@ -62,14 +64,14 @@ class ChunksFromEvents:
 
     def _message_start(self, event: Mapping[str, Any]) -> list[Json]:
         message = event.get("message") or {}
-        self._frame["id"] = message.get("id") or ""
-        self._frame["model"] = message.get("model") or ""
+        self._frame["id"] = name_in(message, "id")
+        self._frame["model"] = name_in(message, "model")
         self._count(message.get("usage"))
         return [self._chunk({"role": "assistant", "content": ""})]
 
     def _message_stop(self, _: Mapping[str, Any]) -> list[Json]:
         self.done = True
-        if not self._usage:
+        if not self._is_counted:
             return []
         return [{**self._frame, "choices": [], "usage": chat_usage(self._usage)}]
 
@@ -133,6 +135,7 @@ class ChunksFromEvents:
 
     def _message_delta(self, event: Mapping[str, Any]) -> list[Json]:
         self._count(event.get("usage"))
+        self._is_counted = self._is_counted or isinstance(event.get("usage"), dict)
         delta = event.get("delta") or {}
         if delta.get("stop_reason") is None:
             return []
@@ -229,10 +232,10 @@ class EventsFromChunks:
     def _message_start(self, chunk: Mapping[str, Any]) -> Json:
         self._begun = True
         message: Json = {
-            "id": chunk.get("id") or "",
+            "id": name_in(chunk, "id"),
             "type": "message",
             "role": "assistant",
-            "model": chunk.get("model") or "",
+            "model": name_in(chunk, "model"),
             "content": [],
             "stop_reason": None,
             "stop_sequence": None,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from gateway.core.usage import estimate_tokens
-from gateway.wire.json_objects import Json
+from gateway.wire.json_objects import Json, text_in
 
 #: What OpenAI generates where nobody names a limit.
 DEFAULT_MAX_TOKENS = 16
@@ -101,15 +101,8 @@ def _choice(choice: Mapping[str, Any]) -> Json:
     said = message if isinstance(message, dict) else {}
     reason = choice.get("finish_reason")
     return {
-        "text": _said(said.get("content")) or _said(said.get("refusal")),
+        "text": text_in(said.get("content")) or text_in(said.get("refusal")),
         "index": choice.get("index", 0),
         "logprobs": None,
         "finish_reason": "stop" if reason in ("tool_calls", "function_call") else reason,
     }
-
-
-def _said(content: object) -> str:
-    """The text of a content: a string, or the text among its parts."""
-    if isinstance(content, list):
-        return "".join(_said(part.get("text")) for part in content if isinstance(part, dict))
-    return content if isinstance(content, str) else ""

@@ -11,6 +11,10 @@ from gateway.core.errors import InvalidRequest
 
 Json = dict[str, Any]
 
+#: Levels of a tool's input that can be written again, whatever stands around it: orjson writes 254.
+_MOST_INPUT_LEVELS = 246
+_KINDS: dict[type, str] = {str: "a string", bool: "a boolean", dict: "an object"}
+
 
 def mapping_at(value: object, param: str) -> Json:
     """The value as an object of whatever members, else InvalidRequest."""
@@ -22,9 +26,7 @@ def mapping_at(value: object, param: str) -> Json:
 def object_at(value: object, param: str) -> Json:
     """The value as an object whose `type` and `role`, if any, are strings; else InvalidRequest."""
     checked = mapping_at(value, param)
-    for key in ("type", "role"):
-        if not isinstance(checked.get(key), str | None):
-            raise InvalidRequest(f"'{param}.{key}' must be a string.", param=f"{param}.{key}")
+    check_optional(checked, param, type=str, role=str)
     return checked
 
 
@@ -45,13 +47,36 @@ def text_at(holder: Mapping[str, Any], key: str, param: str) -> str:
     return value
 
 
+def check_optional(holder: Mapping[str, Any], param: str, **kinds: type) -> None:
+    """Check members that may be absent or null: str, bool or dict each; else InvalidRequest."""
+    for key, kind in kinds.items():
+        if not isinstance(holder.get(key), kind | None):
+            raise InvalidRequest(f"'{param}.{key}' must be {_KINDS[kind]}.", param=f"{param}.{key}")
+
+
+def name_in(holder: Mapping[str, Any], key: str) -> str:
+    """The member `key` of what an upstream sent; empty where it is no string."""
+    value = holder.get(key)
+    return value if isinstance(value, str) else ""
+
+
+def text_in(content: object) -> str:
+    """The text of a message's content: a string, or the text among its parts."""
+    if isinstance(content, list):
+        return "".join(text_in(part.get("text")) for part in content if isinstance(part, dict))
+    return content if isinstance(content, str) else ""
+
+
 def without(holder: Mapping[str, Any], *keys: str) -> Json:
     """The members that are not named, nulls left out."""
     return {key: value for key, value in holder.items() if key not in keys and value is not None}
 
 
 def tool_input(arguments: object) -> Json:
-    """A tool call's `arguments` as an object; what is none is kept as the text `arguments`."""
+    """A tool call's `arguments` as an object; what is none is kept as the text `arguments`.
+
+    So is what is nested too deeply to be written again.
+    """
     if isinstance(arguments, dict):
         return arguments
     if not isinstance(arguments, str) or not arguments.strip():
@@ -60,7 +85,18 @@ def tool_input(arguments: object) -> Json:
         parsed = orjson.loads(arguments)
     except orjson.JSONDecodeError:
         parsed = None
-    return parsed if isinstance(parsed, dict) else {"arguments": arguments}
+    is_kept = isinstance(parsed, dict) and _is_writable(arguments, parsed)
+    return parsed if is_kept else {"arguments": arguments}
+
+
+def _is_writable(arguments: str, parsed: object) -> bool:
+    if arguments.count("{") + arguments.count("[") <= _MOST_INPUT_LEVELS:
+        return True
+    try:
+        orjson.dumps([[[[[[[[parsed]]]]]]]])
+    except orjson.JSONEncodeError:
+        return False
+    return True
 
 
 def compact(value: object) -> str:

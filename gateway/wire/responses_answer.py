@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.core.errors import BackendError, GatewayError, InvalidRequest
+from gateway.wire.json_objects import compact, text_in
 from gateway.wire.responses_items import Json
 
 #: What a response repeats of its request, and what stands there where the request has nothing.
@@ -162,8 +163,14 @@ def call_of(call: Mapping[str, Any], response_id: str, index: int) -> Json:
     inner = call.get("custom" if is_custom else "function") or {}
     item = item_of(kind, response_id, index, name=inner.get("name") or "")
     item["call_id"] = call.get("id") or f"call_{item['id']}"
-    item[text] = inner.get(text) or ""
+    item[text] = written_in(inner, text)
     return item
+
+
+def written_in(inner: Mapping[str, Any], name: str) -> str:
+    """What a model has written for a tool: some upstreams have parsed it already."""
+    written = inner.get(name) or ""
+    return written if isinstance(written, str) else compact(written)
 
 
 def reasoning_in(message: Mapping[str, Any]) -> str:
@@ -234,9 +241,9 @@ def text_part(
 
 def _content(message: Mapping[str, Any], choice: Mapping[str, Any]) -> list[Json]:
     content: list[Json] = []
-    if message.get("content"):
+    if text := text_in(message.get("content")):
         annotations = annotations_of(message)
-        content.append(text_part(message["content"], logprobs_of(choice), annotations))
-    if message.get("refusal"):
-        content.append({"type": "refusal", "refusal": message["refusal"]})
+        content.append(text_part(text, logprobs_of(choice), annotations))
+    if refusal := text_in(message.get("refusal")):
+        content.append({"type": "refusal", "refusal": refusal})
     return content

@@ -81,6 +81,8 @@ def _refuse_unsupported(body: Mapping[str, Any]) -> None:
         raise unsupported(
             "A conversation is never cut: 'truncation' is not supported.", "truncation"
         )
+    if _object(body, "reasoning").get("mode") not in (None, "standard"):
+        raise unsupported("'reasoning.mode' must be standard.", "reasoning.mode")
     if body.get("n") not in (None, 1):
         raise unsupported("A response is one answer; 'n' is not supported.", "n")
 

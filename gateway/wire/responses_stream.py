@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from gateway.core.errors import GatewayError
+from gateway.wire.json_objects import text_in
 from gateway.wire.responses_answer import (
     annotations_of,
     call_of,
@@ -19,6 +20,7 @@ from gateway.wire.responses_answer import (
     new_response,
     reasoning_in,
     text_part,
+    written_in,
 )
 from gateway.wire.responses_items import Json
 
@@ -124,12 +126,12 @@ class ResponseStream:
         reasoning = reasoning_in(delta)
         if reasoning:
             self._add_text("reasoning_text", reasoning)
-        if delta.get("content"):
-            self._add_text("output_text", delta["content"], logprobs_of(choice))
+        if text := text_in(delta.get("content")):
+            self._add_text("output_text", text, logprobs_of(choice))
         for annotation in annotations_of(delta):
             self._annotate(annotation)
-        if delta.get("refusal"):
-            self._add_text("refusal", delta["refusal"])
+        if refusal := text_in(delta.get("refusal")):
+            self._add_text("refusal", refusal)
         for call in delta.get("tool_calls") or []:
             self._add_call(call)
         self._finish_reason = choice.get("finish_reason") or self._finish_reason
@@ -188,7 +190,7 @@ class ResponseStream:
         else:
             inner = delta.get("function") or delta.get("custom") or {}
             opened.item["name"] = opened.item["name"] or inner.get("name") or ""
-            text = inner.get(_CALLS[opened.item["type"]][1]) or ""
+            text = written_in(inner, _CALLS[opened.item["type"]][1])
         if text:
             opened.pieces.append(text)
             stem = _CALLS[opened.item["type"]][0]

@@ -11,7 +11,7 @@ from openai.types import CreateEmbeddingResponse
 from gateway.api.embeddings import MOST_INPUTS, EmbeddingsFormat
 from gateway.core.answer import Answer
 from gateway.core.entry import LedgerEntry
-from gateway.core.errors import InvalidRequest
+from gateway.core.errors import InvalidRequest, UpstreamUnavailable
 from gateway.core.price import Cost
 from gateway.core.request import ChatRequest
 from gateway.core.usage import Usage, estimate_tokens
@@ -124,3 +124,10 @@ def test_an_answer_that_can_not_be_spliced_keeps_its_vectors(usage: bytes) -> No
     assert parsed.data[0].embedding == [0.5, 0.25]
     assert parsed.usage.prompt_tokens == parsed.usage.total_tokens == 3
     assert payload["usage"]["cost"] == 6e-8
+
+
+def test_vectors_that_are_no_json_are_the_upstreams_fault() -> None:
+    raw = b'{"object":"list","model":"m","data":[{"index":0,"embedding":[NaN]}]}'
+    answer = Answer(raw, {"object": "list", "model": "m", "data": []})
+    with pytest.raises(UpstreamUnavailable):
+        EmbeddingsFormat().answer(parsed("x"), answer, ENTRY)

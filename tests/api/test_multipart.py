@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.api.multipart import field_spans
+from gateway.core.errors import InvalidRequest
 
 
 def form(
@@ -38,6 +39,19 @@ def test_the_first_of_several_counts_and_a_file_that_looks_like_a_field_does_not
         b'content-disposition: form-data; name="model"\r\n\r\ntwo\r\n--x y--\r\nepilogue'
     )
     assert values(body, 'multipart/form-data; boundary="x y"') == {"f": inner, "model": b"one"}
+
+
+def test_a_field_that_says_what_is_paid_for_stands_once() -> None:
+    part = b'--x\r\ncontent-disposition: form-data; name="model"\r\n\r\n%b\r\n'
+    body = part % b"cheap" + part % b"dear" + b"--x--\r\n"
+    with pytest.raises(InvalidRequest) as refused:
+        field_spans(body, "multipart/form-data; boundary=x", once=frozenset({"model"}))
+    assert refused.value.param == "model"
+
+
+def test_only_the_boundary_itself_is_one() -> None:
+    body = b'--x\r\ncontent-disposition: form-data; name="model"\r\n\r\none\r\n--x--\r\n'
+    assert values(body, "multipart/form-data; no-boundary=y; boundary=x") == {"model": b"one"}
 
 
 @pytest.mark.parametrize(

@@ -239,6 +239,7 @@ async def test_a_refusal_changes_nothing_and_gives_no_value_away(
         "routing: {threshold: sk-secret}": "routing.threshold",
         "a: [sk-secret": "not valid YAML",
         "deployments: [{name: sk-secret}]": "deployments.0.tier",
+        "": "it is empty",  # somebody is just writing it
     }.items():
         (tmp_path / "gateway.yaml").write_text(text)
         reloading.live.refusal = None

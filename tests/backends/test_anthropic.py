@@ -18,6 +18,7 @@ from gateway.core.answer import Answer, Chunk, Item
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.errors import (
     BackendError,
+    InvalidRequest,
     StreamInterrupted,
     UpstreamError,
     UpstreamTimeout,
@@ -276,6 +277,36 @@ def test_what_it_has_no_words_for_is_named() -> None:
     assert backend.unsupported_in(native()) is None
 
 
+def deep(levels: int) -> str:
+    return '{"a":' * levels + "1" + "}" * levels
+
+
+async def test_a_call_of_any_depth_is_sent(
+    backend: AnthropicBackend, vendor: RunningVendor
+) -> None:
+    function = {"name": "f", "arguments": deep(300)}
+    call = {"id": "t", "type": "function", "function": function}
+    called = [{"role": "assistant", "content": None, "tool_calls": [call]}]
+    result = [{"role": "tool", "tool_call_id": "t", "content": "x"}]
+    asked = chat(messages=[{"role": "user", "content": "x"}, *called, *result])
+    await collect(backend, asked)
+    block = vendor.received[0].body["messages"][1]["content"][0]
+    assert block["input"] == {"arguments": deep(300)}
+
+
+async def test_a_chat_too_deep_to_be_written_is_the_clients_error(
+    backend: AnthropicBackend,
+) -> None:
+    raw = chat(x_new="HERE").raw.replace(b'"HERE"', deep(300).encode())
+    with pytest.raises(InvalidRequest, match="nested"):
+        await collect(backend, parse_chat(raw))
+    with pytest.raises(InvalidRequest, match="nested"):
+        blocks = b'[{"type": "new", "x": %b}]' % deep(300).encode()
+        await backend.count_tokens(
+            parse_chat(chat().raw.replace(b'"Hi."', blocks)), CLAUDE, Caller("req_1")
+        )
+
+
 @pytest.mark.parametrize(
     "body", [b"nonsense", b"[]", b'{"content": 3}', b'{"content": [1]}', b'{"usage": {"a": []}}']
 )
@@ -321,3 +352,21 @@ async def test_tokens_are_counted_by_the_upstream(
     vendor.will(Behaviour(status=529))
     with pytest.raises(UpstreamError, match="simulated 529"):
         await backend.count_tokens(native(), CLAUDE, Caller("req_1"))
+
+
+@pytest.mark.parametrize("name", [True, 3, ["claude"], {"a": 1}])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_model_s_name_that_is_no_text_is_none(
+    backend: AnthropicBackend, vendor: RunningVendor, name: object, stream: bool
+) -> None:
+    message = {"id": name, "model": name, "content": [], "stop_reason": "end_turn"}
+    opening = {"type": "message_start", "message": message}
+    events = b"".join(
+        b"data: %b\n\n" % orjson.dumps(event)
+        for event in (opening, {"type": "content_block_stop"}, {"type": "message_stop"})
+    )
+    body = Behaviour(body=events, content_type="text/event-stream")
+    vendor.always(body if stream else Behaviour(body=orjson.dumps(message)))
+    items = await collect(backend, chat(stream=stream))
+    assert items
+    assert [item.model_served for item in items] == [None] * len(items)

@@ -13,7 +13,7 @@ from gateway.core.deployment import Deployment, Tier
 from gateway.core.errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from gateway.core.forwarding import ForwardedRequest, Piece
 from gateway.core.request import Caller
-from gateway.core.usage import Usage
+from gateway.core.usage import MOST_TOKENS, Usage
 from tests.gateway_process import free_port
 from tests.vendor.behaviour import Behaviour
 from tests.vendor.fixture import RunningVendor
@@ -144,3 +144,15 @@ async def test_what_never_left_is_told_apart(vendor: RunningVendor) -> None:
 )
 def test_usage_in_every_shape(reported: dict[str, Any], usage: Usage | None) -> None:
     assert usage_of(reported) == usage
+
+
+@pytest.mark.parametrize("count", [b"NaN", b"1e999", b"9" * 4000, b"-3", b"9" * 5000])
+async def test_counts_that_are_none_break_nothing(
+    forwarder: Forwarder, vendor: RunningVendor, count: bytes
+) -> None:
+    events = b'data: {"usage":{"prompt_tokens":%b,"completion_tokens":2}}\n\n' % count
+    vendor.always(Behaviour(body=events, content_type="text/event-stream"))
+    found = await pieces(forwarder, image())
+    assert b"".join(one.frames for one in found) == events
+    usage = found[-1].usage
+    assert usage is None or 0 <= usage.prompt_tokens <= MOST_TOKENS

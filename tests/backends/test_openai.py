@@ -285,3 +285,12 @@ async def test_cancelling_before_the_first_byte_closes_upstream(
     with pytest.raises(asyncio.CancelledError):
         await call
     assert await asyncio.to_thread(vendor.wait_for_early_close) < 1
+
+
+@pytest.mark.parametrize("body", [b"data: [DONE]\n\n", b"data: [DONE]", b": ping\n\n"])
+async def test_a_stream_that_holds_no_answer_is_none(
+    backend: OpenAIBackend, vendor: RunningVendor, body: bytes
+) -> None:
+    vendor.always(Behaviour(body=body, content_type="text/event-stream"))
+    with pytest.raises(UpstreamUnavailable):
+        await chunks_of(backend)

@@ -36,6 +36,14 @@ def request_bytes(extra: dict[str, Any], indent: bool = False) -> bytes:
     return orjson.dumps(body, option=orjson.OPT_INDENT_2 if indent else None)
 
 
+def test_what_is_too_deep_is_written_only_where_it_must_be() -> None:
+    deep = b"[" * 300 + b"]" * 300
+    raw = b'{"model": "auto", "x": %b, "messages": [{"role": "user", "content": "x"}]}' % deep
+    assert body_of(parse_chat(raw), "m") == raw.replace(b"auto", b"m")
+    with pytest.raises(InvalidRequest, match="nested"):
+        body_of(parse_chat(raw.replace(b'"model"', b'"mod\\u0065l"')), "m")
+
+
 @given(extra=EXTRAS, indent=st.booleans(), model=st.text(min_size=1, max_size=12))
 def test_only_the_model_differs(extra: dict[str, Any], indent: bool, model: str) -> None:
     request = parse_chat(request_bytes(extra, indent))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.compatibility.cases import HI
+from tests.compatibility.case import HI
 from tests.compatibility.observed import Backend
 from tests.vendor.behaviour import Behaviour
 
@@ -19,7 +19,7 @@ _USAGE = {
     "prompt_tokens": 11,
     "completion_tokens": 7,
     "total_tokens": 18,
-    "prompt_tokens_details": {"cached_tokens": 4, "audio_tokens": 1},
+    "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 2, "audio_tokens": 1},
     "completion_tokens_details": {"reasoning_tokens": 2, "audio_tokens": 1},
 }
 #: All that an OpenAI upstream may answer with.

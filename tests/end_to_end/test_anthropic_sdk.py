@@ -1,5 +1,6 @@
 """The Anthropic SDK with only `base_url` changed, whatever stands behind the gateway."""
 
+import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -280,6 +281,13 @@ def test_tokens_are_counted(sdk: Anthropic, claude: Anthropic, vendor: RunningVe
     reported = claude.messages.with_raw_response.count_tokens(model="auto", messages=EASY)
     assert reported.headers["x-gateway-usage-source"] == "reported"
     assert reported.parse().input_tokens == len(vendor.received[0].raw)
+    vendor.will(Behaviour(status=404))  # as of an upstream that can't count
+    guessed = claude.messages.with_raw_response.count_tokens(model="auto", messages=EASY)
+    assert guessed.headers["x-gateway-usage-source"] == "estimated"
+    assert guessed.parse().input_tokens == estimated.parse().input_tokens
+    vendor.will(Behaviour(status=429, headers={"retry-after": "7"}))
+    with pytest.raises(anthropic.RateLimitError, match="simulated 429"):
+        claude.messages.count_tokens(model="auto", messages=EASY)
 
 
 def test_errors_come_in_anthropics_envelope(
@@ -303,14 +311,73 @@ def test_errors_come_in_anthropics_envelope(
         pytest.raises(anthropic.AuthenticationError),
     ):
         stranger.messages.create(model="auto", max_tokens=9, messages=EASY)
-    vendor.always(Behaviour(status=429, headers={"retry-after": "7"}))
+    vendor.always(Behaviour(status=429, headers={"retry-after": "700"}))
     with pytest.raises(anthropic.RateLimitError) as limited:
         sdk.messages.create(model="gpt-4o", max_tokens=9, messages=EASY)
-    assert limited.value.response.headers["retry-after"] == "7"
+    assert limited.value.response.headers["retry-after"] == "700"
     headers = {"x-api-key": CLIENT_KEY}
-    for method, path, status in (("GET", "", 405), ("POST", "/nowhere", 404)):
+    for method, path, status in (
+        ("GET", "", 405),
+        ("OPTIONS", "", 405),
+        ("DELETE", "/count_tokens", 405),
+        ("POST", "/nowhere", 404),
+        ("POST", "/", 404),
+        ("POST", "", 415),
+        ("POST", "/count_tokens", 415),
+    ):
         answer = httpx.request(method, f"{gateway.base_url}/messages{path}", headers=headers)
         assert (answer.status_code, answer.json()["type"]) == (status, "error")
+        assert answer.headers["request-id"] == answer.json()["request_id"]
+    with httpx.Client(base_url=gateway.base_url, headers=headers) as http:
+        head = http.head("/messages")  # its body must not come: the next answer would be it
+        assert (head.status_code, head.content) == (405, b"")
+        assert http.get("/messages/nowhere").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/messages", "/messages/count_tokens"])
+@pytest.mark.parametrize("model", ["auto", "gpt-4o", "smollm2", "claude"])
+def test_bad_bodies_are_the_clients_fault(
+    gateway: RunningGateway, claude_gateway: RunningGateway, model: str, path: str
+) -> None:
+    asked = claude_gateway if model == "claude" else gateway
+    good = json.dumps({"model": model, "max_tokens": 9, "messages": EASY}).encode()
+    said = b'"What is the capital of France?"'
+    headers = {"x-api-key": CLIENT_KEY, "content-type": "application/json"}
+    with httpx.Client(base_url=asked.base_url, headers=headers) as http:
+        for content in (
+            b"{",
+            good.replace(said, b'"\\ud800"'),
+            good.replace(b": 9", b": 1e999"),
+            good.replace(b": 9", b": 1" + b"0" * 30),
+            good.replace(b": 9", b': "9"'),
+            good.replace(said, b'[{"type": 7}]'),
+            good.replace(said, b'[{"type": "text", "text": 7}]'),
+            good.replace(said, b'[{"type": "image", "source": 7}]'),
+            good.replace(said, b'[{"type": "x", "y": ' + b"[" * 300 + b"]" * 300 + b"}]"),
+            good.replace(said, b"[" * 100_000),
+            good.replace(b"9,", b'9, "tools": [{"name": "f", "input_schema": 7}],'),
+            good.replace(b"9,", b'9, "stop_sequences": 7,'),
+            good.replace(b"9,", b'9, "metadata": {"user_id": 7},'),
+        ):
+            answer = http.post(path, content=content)
+            assert answer.status_code == 400, answer.text
+            assert answer.json()["error"]["type"] == "invalid_request_error"
+    assert "Traceback" not in asked.log.read_text()
+
+
+def test_a_chunk_that_cannot_be_read_ends_in_an_error(
+    sdk: Anthropic, gateway: RunningGateway, vendor: RunningVendor
+) -> None:
+    vendor.always(Behaviour(deltas=[{"content": "Hi"}, {"tool_calls": [7]}]))
+    with (
+        pytest.raises(anthropic.APIStatusError, match="not a chat completion"),
+        sdk.messages.stream(model="gpt-4o", max_tokens=9, messages=HARD) as stream,
+    ):
+        stream.get_final_message()
+    vendor.always(Behaviour(message={"tool_calls": [7]}))
+    with pytest.raises(anthropic.InternalServerError, match="not a chat completion"):
+        sdk.messages.create(model="gpt-4o", max_tokens=9, messages=HARD)
+    assert "Traceback" not in gateway.log.read_text()
 
 
 @pytest.mark.parametrize("behaviour", [Behaviour(error_after=4), Behaviour(drop_after=4)])

@@ -4,7 +4,6 @@ import pytest
 
 from gateway.core.errors import InvalidRequest
 from gateway.wire.anthropic_content import parts_of
-from gateway.wire.anthropic_marks import without_marks
 
 CACHE = {"cache_control": {"type": "ephemeral"}}
 PLAIN = {"type": "text", "media_type": "text/plain", "data": "the data"}
@@ -30,7 +29,7 @@ def content(*blocks: dict[str, Any]) -> dict[str, Any]:
         (document(PLAIN), [text("the data")]),
         (document(PLAIN, title="T", **CACHE), [text("T\n\nthe data", **CACHE)]),
         (document(PLAIN, title="", context=""), [text("the data")]),
-        (document(PLAIN, title="T", context="C"), [text("C"), text("T\n\nthe data")]),
+        (document(PLAIN, title="T", context="C"), [text("T\n\nC\n\nthe data")]),
         (
             document(PDF, title="T", context="C"),
             [
@@ -46,7 +45,7 @@ def content(*blocks: dict[str, Any]) -> dict[str, Any]:
         ),
         (
             document(content(text("a"), text("b")), title="T", context="C", **CACHE),
-            [text("C"), text("T"), text("a"), text("b", **CACHE)],
+            [text("T\n\nC"), text("a"), text("b", **CACHE)],
         ),
         (document({"type": "content", "content": "a"}), [text("a")]),
         (document(content()), []),
@@ -74,32 +73,3 @@ def test_what_is_wrong_is_named(block: dict[str, Any], param: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         parts_of([block], "content")
     assert caught.value.param == param
-
-
-def test_marks_are_taken_off_and_told() -> None:
-    chat = {
-        "messages": [
-            {"role": "assistant", "content": [text("x", citations=CITED)], "thinking_blocks": []},
-            {"role": "tool", "content": "y", "is_error": True},
-            {"role": "user", "content": [text("z", **CACHE)]},
-        ],
-        "tools": [{"type": "function", **CACHE}],
-        **CACHE,
-    }
-    plain, told = without_marks(chat)
-    assert plain == {
-        "messages": [
-            {"role": "assistant", "content": [text("x")]},
-            {"role": "tool", "content": "y"},
-            {"role": "user", "content": [text("z")]},
-        ],
-        "tools": [{"type": "function"}],
-    }
-    assert sorted(told) == [
-        "cache_control",
-        "messages.content.cache_control",
-        "messages.content.citations",
-        "messages.is_error",
-        "messages.thinking_blocks",
-        "tools.cache_control",
-    ]

@@ -64,6 +64,14 @@ def test_what_asks_for_nothing_else_is_supported(fields: dict[str, Any]) -> None
     messages_body(chat(**fields))
 
 
+def parts(*several: dict[str, Any]) -> dict[str, Any]:
+    return {"messages": [{"role": "user", "content": list(several)}]}
+
+
+def schema(**more: Any) -> dict[str, Any]:
+    return {"type": "json_schema", "json_schema": {"name": "a", "schema": {}, **more}}
+
+
 def image(**detail: str) -> dict[str, Any]:
     part = {"type": "image_url", "image_url": {"url": PNG, **detail}}
     return {"messages": [{"role": "user", "content": [part]}]}
@@ -84,6 +92,30 @@ def image(**detail: str) -> dict[str, Any]:
         (image(detail="high"), ["messages[].content[].image_url.detail"]),
         (image(detail="auto"), []),
         (image(), []),
+        ({"messages": [{**USER, "x": 1, "audio": None}, {**USER, "x": 2}]}, ["messages[].x"] * 2),
+        (
+            {"messages": [USER, {"role": "assistant", "content": "Ho", "refusal": "No."}]},
+            ["messages[].refusal"],
+        ),
+        (
+            parts({"type": "text", "text": "Hi", "prompt_cache_breakpoint": {"mode": "explicit"}}),
+            ["messages[].content[].prompt_cache_breakpoint"],
+        ),
+        (
+            parts({"type": "file", "file": {"file_id": "f", "x": 1}}),
+            ["messages[].content[].file.x"],
+        ),
+        ({"user": "a", "safety_identifier": "b"}, ["safety_identifier"]),
+        ({"user": "a", "safety_identifier": "a"}, []),
+        ({"stream_options": {"include_usage": True}}, []),
+        (
+            {"stream_options": {"include_obfuscation": True}},
+            ["stream_options.include_obfuscation"],
+        ),
+        (
+            {"response_format": schema(strict=True, description="An answer.")},
+            ["response_format.json_schema.description"],
+        ),
     ],
 )
 def test_what_is_left_out_is_told(fields: dict[str, Any], told: list[str]) -> None:

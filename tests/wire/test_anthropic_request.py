@@ -474,3 +474,87 @@ def test_malformed_bodies_are_the_clients_error(body: dict[str, Any]) -> None:
             translate(body)
         except InvalidRequest as error:
             assert error.message
+
+
+TEXT_SOURCE = {"type": "text", "media_type": "text/plain", "data": "Rain falls."}
+PDF_SOURCE = {"type": "base64", "media_type": "application/pdf", "data": "JVBERi0="}
+PDF_URL = "data:application/pdf;base64,JVBERi0="
+
+
+@pytest.mark.parametrize(
+    ("document", "said"),
+    [
+        (
+            {"source": TEXT_SOURCE, "title": "A title", "context": "Of a book."},
+            "A title\n\nOf a book.\n\nRain falls.",
+        ),
+        ({"source": TEXT_SOURCE, "context": None, "citations": {"enabled": False}}, "Rain falls."),
+        (
+            {"source": PDF_SOURCE, "title": "a.pdf", "context": "Of a book."},
+            [
+                {"type": "text", "text": "Of a book."},
+                {"type": "file", "file": {"file_data": PDF_URL, "filename": "a.pdf"}},
+            ],
+        ),
+        (
+            {"source": PDF_SOURCE, "citations": {"enabled": True}},
+            [{"type": "file", "file": {"file_data": PDF_URL}, "citations": {"enabled": True}}],
+        ),
+        (
+            {
+                "source": {"type": "content", "content": [{"type": "text", "text": "Rain."}]},
+                "title": "A title",
+                "cache_control": {"type": "ephemeral"},
+            },
+            [
+                {"type": "text", "text": "A title"},
+                {"type": "text", "text": "Rain.", "cache_control": {"type": "ephemeral"}},
+            ],
+        ),
+    ],
+)
+def test_all_of_a_document_is_said(document: dict[str, Any], said: object) -> None:
+    asked = {"messages": [{"role": "user", "content": [{"type": "document", **document}]}]}
+    assert chat_body(asked)["messages"] == [{"role": "user", "content": said}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "chat"),
+    [
+        ({"metadata": {"user_id": "a", "x": "b"}}, {"user": "a", "metadata": {"x": "b"}}),
+        ({"service_tier": "x_new"}, {"service_tier": "x_new"}),
+        ({"tool_choice": {"type": "x_new", "x": 1}}, {"tool_choice": {"type": "x_new", "x": 1}}),
+        ({"thinking": {"type": "disabled"}}, {"reasoning_effort": "none"}),
+        (
+            {"thinking": {"type": "enabled", "budget_tokens": 1024}},
+            {"reasoning_effort": "minimal"},
+        ),
+        (
+            {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}},
+            {"reasoning_effort": "low"},
+        ),
+        ({"thinking": {"type": "adaptive"}}, {"thinking": {"type": "adaptive"}}),
+        (
+            {"thinking": {"type": "enabled", "budget_tokens": 1024, "display": "omitted"}},
+            {
+                "reasoning_effort": "minimal",
+                "thinking": {"type": "enabled", "budget_tokens": 1024, "display": "omitted"},
+            },
+        ),
+    ],
+)
+def test_what_chat_has_no_word_for_is_kept(fields: dict[str, Any], chat: dict[str, Any]) -> None:
+    body = chat_body({"messages": [{"role": "user", "content": "Hi"}], **fields})
+    assert {name: body[name] for name in body if name not in {"model", "messages"}} == chat
+
+
+def test_unknown_members_are_kept_where_they_stand() -> None:
+    text = {"type": "text", "text": "Hi", "x": 1}
+    turns = [
+        {"role": "user", "content": [text], "x": 2},
+        {"role": "assistant", "content": "Ho", "x": 3},
+    ]
+    assert chat_body({"messages": turns})["messages"] == turns
+    assert messages_body({"messages": [{"role": "user", "content": [text]}]})["messages"] == [
+        {"role": "user", "content": [text]}
+    ]

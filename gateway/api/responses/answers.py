@@ -63,8 +63,12 @@ class ResponseEvents:
         return b"".join(map(frame, events))
 
     def end(self) -> Json:
-        """The whole response, once the last item has come and the call's cost is known."""
-        self._last = self._stream.finish(int(time.time()))
+        """The whole response, once the last item has come and the call's cost is known.
+
+        Raises StreamInterrupted where its usage or its end can't be read.
+        """
+        with readable(StreamInterrupted):
+            self._last = self._stream.finish(int(time.time()))
         response: Json = self._last[-1]["response"]
         response["usage"] = _with_cost(response["usage"], self._entry)
         return response

@@ -15,6 +15,7 @@ from typing_extensions import TypedDict
 from gateway.api.parse import LONGEST_NAME, chat_request, check_depth, checked, parse_object
 from gateway.core.errors import GatewayError
 from gateway.core.request import ChatRequest
+from gateway.wire.responses_extras import left_out
 from gateway.wire.responses_items import input_items, unsupported
 from gateway.wire.responses_request import chat_body
 
@@ -164,7 +165,7 @@ def parse_responses(raw: bytes, *, can_store: bool) -> Asked:
             "previous_response_id",
         )
     keeps = can_store and fields.get("store") is not False
-    ignored = tuple(_ignored(payload, keeps=keeps))
+    ignored = tuple(dict.fromkeys(_ignored(payload, keeps=keeps)))
     body = {**payload, "store": keeps}
     return Asked(raw, body, keeps, ignored, received_s)
 
@@ -184,13 +185,4 @@ def _ignored(payload: Json, *, keeps: bool) -> Iterator[str]:
         yield "store"
     if _ENCRYPTED in (payload.get("include") or ()):
         yield f"include.{_ENCRYPTED}"
-    reasoning = payload.get("reasoning") or {}
-    yield from (
-        f"reasoning.{name}" for name in ("summary", "generate_summary") if reasoning.get(name)
-    )
-    if (payload.get("stream_options") or {}).get("include_obfuscation"):
-        yield "stream_options.include_obfuscation"
-    given = payload.get("input")
-    items = given if isinstance(given, list) else ()
-    if any(isinstance(item, dict) and item.get("type") == "reasoning" for item in items):
-        yield "input.reasoning"
+    yield from left_out(payload)

@@ -15,6 +15,7 @@ from gateway.accounting.responses import KeptResponse
 from gateway.api.body import ClientLeft, read_body
 from gateway.api.endpoint import Live
 from gateway.api.exchange import Exchange, exchange_of
+from gateway.api.own_names import own_names
 from gateway.api.parse import caller_of
 from gateway.api.presence import Presence
 from gateway.api.respond import send_answer, send_stream
@@ -54,7 +55,7 @@ class ResponsesEndpoint:
         reply = await self._begun(asked, caller)
         exchange.entry = reply.entry
         first, entry = reply.first, reply.entry
-        first.ignored += asked.ignored
+        first.ignored = own_names(first.ignored, "responses") + asked.ignored
         async with aclosing(reply.rest):
             if isinstance(first, Answer) and not asked.body.get("stream"):
                 async for _ in reply.rest:  # to its end: the entry is recorded before the answer

@@ -220,7 +220,7 @@ def _verdict(outcome: WhatIf) -> str:
     """One line: the total, the scenario's total, and what was saved."""
     spent = money(usd_text(outcome.actual_usd))
     missing = f" (without {counted(outcome.unpriced, 'unpriced call')})" if outcome.unpriced else ""
-    line = f"[bold]Total {spent}[/]{missing} for {counted(outcome.requests, 'request')}."
+    line = f"[bold]Total {spent}[/]{missing} for {counted(outcome.requests, 'chat')}."
     if outcome.usd is None:
         return f"{line} What {outcome.kind} would have cost is unknown: no price."
     left_out = counted(outcome.unknown, "request")

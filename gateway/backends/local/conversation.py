@@ -16,8 +16,7 @@ def turns_of(messages: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 
 def _said(message: Mapping[str, Any]) -> object:
-    content = message.get("content")
-    return message.get("refusal") if content is None else content
+    return message.get("content") or message.get("refusal")
 
 
 def _role_of(message: Mapping[str, Any]) -> str:

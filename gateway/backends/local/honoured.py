@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from gateway.wire.extras import asks, message_extras, part_extras, stream_extras
 
 #: Chat fields that the engine does what they say, the capability filter's among them.
 HONOURED = frozenset(
@@ -41,8 +43,9 @@ _REFUSED: Mapping[str, Sequence[object]] = {
     "tool_choice": ("none", "auto"),
     "web_search_options": (),
 }
-_TEXT = frozenset({"text", "refusal"})
-_PART = frozenset({"type", "text", "refusal"})
+#: The types of content parts, each with the member that holds its text.
+_TEXTS = {"text": "text", "refusal": "refusal"}
+_PART = frozenset({"type", *_TEXTS.values()})
 _SAID = frozenset({"role", "content", "refusal", "tool_calls", "function_call", "tool_call_id"})
 
 
@@ -52,36 +55,41 @@ def unsupported_in(payload: Mapping[str, Any], messages: Sequence[Mapping[str, A
         value = payload.get(name)
         if value is not None and value not in neutral:
             return name
+    top_k = payload.get("top_k")
+    if isinstance(top_k, bool) or not isinstance(top_k, int | float | None):
+        return "top_k"
     for index, message in enumerate(messages):
         content = message.get("content")
         if not isinstance(content, list):
             continue
         for place, part in enumerate(content):
-            if isinstance(part, Mapping) and part.get("type") not in _TEXT:
-                return f"messages[{index}].content[{place}]"
+            member = _unreadable_in(part)
+            if member is not None:
+                return f"messages[{index}].content[{place}].{member}"
     return None
+
+
+def _unreadable_in(part: object) -> str | None:
+    if not isinstance(part, Mapping):
+        return None
+    kind = part.get("type")
+    member = _TEXTS.get(kind) if isinstance(kind, str) else None
+    if member is None:
+        return "type"
+    return None if isinstance(part.get(member), str) else member
 
 
 def ignored_in(
     payload: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]
 ) -> tuple[str, ...]:
-    """The fields that are set and change nothing."""
+    """The fields that ask for something and change nothing."""
     names = payload.keys() - HONOURED - _REFUSED.keys()
-    told = sorted(name for name in names if _asks(payload[name]))
-    inner: dict[str, None] = {}
-    for message in messages:
-        if not message.keys() <= _SAID:
-            inner.update(dict.fromkeys(f"messages.{name}" for name in message.keys() - _SAID))
-        if isinstance(message.get("content"), list):
-            inner.update(dict.fromkeys(_ignored_in_parts(message["content"])))
+    told = sorted(name for name in names if asks(payload[name]))
+    inner = {
+        *stream_extras(payload),
+        *message_extras(messages, _SAID),
+        *part_extras(messages, _PART),
+    }
+    if any(message.get("refusal") and message.get("content") for message in messages):
+        inner.add("messages[].refusal")
     return (*told, *sorted(inner))
-
-
-def _ignored_in_parts(parts: Sequence[object]) -> Iterator[str]:
-    for part in parts:
-        if isinstance(part, Mapping):
-            yield from (f"messages.content.{name}" for name in part.keys() - _PART)
-
-
-def _asks(value: object) -> bool:
-    return value is not None and value is not False and value not in ("", [], {})

@@ -11,6 +11,9 @@ from gateway.core.request import ChatRequest
 #: The longest answer when the client names no limit, in tokens; less where the context window ends.
 DEFAULT_MAX_TOKENS = 1024
 
+#: No vocabulary is larger.
+_MOST_TOP_K = 2**31 - 1
+
 _NUMBERS = ("temperature", "top_p", "top_k", "seed", "presence_penalty", "frequency_penalty")
 
 
@@ -46,7 +49,7 @@ def asked_of(request: ChatRequest) -> dict[str, Any]:
         if isinstance(payload.get(name), int | float) and not isinstance(payload[name], bool)
     }
     if "top_k" in asked:  # not a field of OpenAI's: nobody has checked it; -1 is vLLM's "off"
-        asked["top_k"] = max(0, int(asked["top_k"]))
+        asked["top_k"] = max(0, int(min(asked["top_k"], _MOST_TOP_K)))
     if request.max_tokens is not None:
         asked["max_tokens"] = request.max_tokens
     stop = payload.get("stop") or ()

@@ -154,3 +154,40 @@ def test_a_broken_stream_ends_failed_and_says_that_it_isn_t_kept(begun: bool) ->
     assert last["error"] == {"code": "server_error", "message": "It broke."}
     assert last["store"] is False
     assert "response.completed" not in [event["type"] for event in events]
+
+
+@pytest.mark.parametrize(
+    "end",
+    [
+        {"choices": [], "usage": "x"},
+        {"choices": [], "usage": {"prompt_tokens_details": 1}},
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": []}]},
+        {"choices": [{"index": 0, "delta": {}, "finish_reason": [1]}]},
+    ],
+)
+def test_an_end_that_can_t_be_read_is_a_failure(end: dict[str, Any]) -> None:
+    stream = ResponseEvents(REQUEST, ENTRY)
+    frames = stream.frames(Chunk(chunk({"content": "Hel"}), 1))
+    frames += stream.frames(Chunk(b"data: " + orjson.dumps(end) + b"\n\n", 1))
+    try:
+        stream.end()
+    except StreamInterrupted as broken:
+        frames += stream.fail(broken)
+        assert list(events_in(frames))[-1]["type"] == "response.failed"
+    else:
+        assert list(events_in(frames + stream.finish()))[-1]["type"] == "response.completed"
+
+
+def test_what_came_in_parts_or_parsed_is_text() -> None:
+    parts = [{"type": "thinking", "thinking": []}, {"type": "text", "text": "So."}]
+    call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": {"a": 1}}}
+    said = {"role": "assistant", "content": parts, "tool_calls": [call]}
+    stream = ResponseEvents(REQUEST, ENTRY)
+    frames = stream.frames(Chunk(chunk(said), 1))
+    streamed = stream.end()
+    assert list(events_in(frames + stream.finish()))[-1]["type"] == "response.completed"
+    whole = whole_response(REQUEST, answer(choices=[{"message": said}]), ENTRY)
+    for response in (streamed, whole):
+        text, called = response["output"]
+        assert text["content"][0]["text"] == "So."
+        assert called["arguments"] == '{"a":1}'

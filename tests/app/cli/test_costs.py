@@ -54,7 +54,7 @@ def test_the_table_shows_the_latest_calls_and_what_was_saved(
     assert lines.index(large) < lines.index(small)
     assert "<$0.000001" in small
     assert "1,000" in large
-    assert lines[-1] == "Total $0.003500 for 2 requests. All-large: $0.007000. Saved 50.0%."
+    assert lines[-1] == "Total $0.003500 for 2 chats. All-large: $0.007000. Saved 50.0%."
 
 
 def test_groups_show_their_share(url: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,123 @@
+from typing import Any
+
+import orjson
+import pytest
+
+from gateway.api.parse import chat_request
+from gateway.backends.local.conversation import turns_of
+from gateway.backends.local.honoured import HONOURED, ignored_in, unsupported_in
+from gateway.backends.local.params import asked_of
+
+USER = {"role": "user", "content": "Hi"}
+
+
+def parts(*several: Any) -> list[dict[str, Any]]:
+    return [USER, {"role": "user", "content": [{"type": "text", "text": "Hi"}, *several]}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "place"),
+    [
+        ({"logit_bias": {"1": 5}}, "logit_bias"),
+        ({"min_p": 0.1}, "min_p"),
+        ({"modalities": ["text", "audio"]}, "modalities"),
+        ({"repetition_penalty": 1.1}, "repetition_penalty"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"tool_choice": {"type": "function", "function": {"name": "f"}}}, "tool_choice"),
+        ({"function_call": {"name": "f"}}, "function_call"),
+        ({"web_search_options": {}}, "web_search_options"),
+        ({"top_k": "5"}, "top_k"),
+        ({"top_k": True}, "top_k"),
+        ({"messages": parts({"type": "x_part", "x": 1})}, "messages[1].content[1].type"),
+        ({"messages": parts({"text": "Ho"})}, "messages[1].content[1].type"),
+        ({"messages": parts({"type": ["text"]})}, "messages[1].content[1].type"),
+        ({"messages": parts({"type": "text", "text": 5})}, "messages[1].content[1].text"),
+        ({"messages": parts({"type": "refusal"})}, "messages[1].content[1].refusal"),
+    ],
+)
+def test_what_changes_an_answer_is_refused_by_its_place(fields: dict[str, Any], place: str) -> None:
+    assert unsupported_in(fields, fields.get("messages", [USER])) == place
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"logit_bias": {}, "min_p": 0, "modalities": ["text"], "repetition_penalty": 1.0},
+        {"tool_choice": "auto", "function_call": "none"},
+        dict.fromkeys(("logit_bias", "min_p", "tool_choice", "web_search_options", "top_k")),
+        {"top_k": -1},
+        {"messages": parts("Ho", {"type": "refusal", "refusal": "No."})},
+    ],
+)
+def test_what_asks_for_nothing_else_is_supported(fields: dict[str, Any]) -> None:
+    assert unsupported_in(fields, fields.get("messages", [USER])) is None
+    assert ignored_in(fields, fields.get("messages", [USER])) == ()
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"user": "a", "store": True, "temperature": 0.5}, ("store", "user")),
+        ({"user": None, "store": False, "metadata": {}, "verbosity": ""}, ()),
+        ({"x_unknown": 0}, ("x_unknown",)),
+        ({"stream_options": {"include_usage": True}}, ()),
+        (
+            {"stream_options": {"include_obfuscation": True}},
+            ("stream_options.include_obfuscation",),
+        ),
+        ({"messages": [{**USER, "name": "Ann"}, {**USER, "name": "Bo"}]}, ("messages[].name",)),
+        ({"messages": [{**USER, "name": None, "annotations": []}]}, ()),
+        (
+            {"messages": [{"role": "assistant", "content": "Ho", "refusal": "No."}]},
+            ("messages[].refusal",),
+        ),
+        ({"messages": [{"role": "assistant", "content": "", "refusal": "No."}]}, ()),
+        (
+            {"messages": parts({"type": "text", "text": "Ho", "cache_control": {"type": "x"}})},
+            ("messages[].content[].cache_control",),
+        ),
+    ],
+)
+def test_what_changes_nothing_is_told(fields: dict[str, Any], told: tuple[str, ...]) -> None:
+    assert ignored_in(fields, fields.get("messages", [USER])) == told
+
+
+#: A value of each field that the engine is asked for.
+ASKED: dict[str, Any] = {
+    "frequency_penalty": 0.5,
+    "max_completion_tokens": 7,
+    "max_tokens": 7,
+    "messages": [{"role": "user", "content": "Ho"}],
+    "presence_penalty": 0.5,
+    "seed": 3,
+    "stop": ["END"],
+    "temperature": 0.5,
+    "top_k": 5,
+    "top_p": 0.5,
+}
+#: The gateway sees to these itself, or the capability filter keeps them away.
+NOT_ASKED = {"model", "stream", "stream_options", "audio", "functions", "logprobs", "n"} | {
+    "response_format",
+    "tools",
+    "top_logprobs",
+}
+
+
+def engine_input(**fields: Any) -> tuple[Any, Any]:
+    body = {"model": "smollm2", "messages": [USER], **fields}
+    request = chat_request(orjson.dumps(body), body)
+    return turns_of(request.messages), asked_of(request)
+
+
+def test_every_field_that_counts_as_honoured_reaches_the_engine() -> None:
+    assert ASKED.keys() | NOT_ASKED == HONOURED
+    for name, value in ASKED.items():
+        assert engine_input(**{name: value}) != engine_input(), name
+
+
+def test_a_refusal_is_what_was_said_where_nothing_else_was() -> None:
+    empties: list[dict[str, Any]] = [{}, {"content": None}, {"content": ""}, {"content": []}]
+    for empty in empties:
+        said = {"role": "assistant", "refusal": "No.", **empty}
+        assert turns_of([said]) == [{"role": "assistant", "content": "No."}]
