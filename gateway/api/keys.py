@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from starlette.types import Scope
 
+from gateway.api.anthropic_errors import is_anthropics
 from gateway.api.exchange import header
 from gateway.core.errors import Unauthorized
 
@@ -50,6 +51,6 @@ def _key_of(scope: Scope) -> str | None:
     if authorization is not None:
         scheme, _, key = authorization.partition(" ")
         return key.strip() or None if scheme.lower() == "bearer" else None
-    if scope["path"].startswith("/v1/messages"):
+    if is_anthropics(scope["path"]):
         return header(scope, b"x-api-key") or None
     return None

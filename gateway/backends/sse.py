@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import orjson
+
 #: An event longer than this is an upstream gone mad, not an answer.
 MAX_EVENT_BYTES = 8 * 1024 * 1024
 
@@ -48,9 +50,10 @@ class EventSplitter:
         return buffered[: end + 2]
 
     def flush(self) -> bytes:
-        """What stands at the end without its blank line; upstreams forget it."""
+        """What stands at the end without its blank line, which upstreams forget, if it's whole."""
         rest, self._rest = self._rest.strip(b"\n"), b""
-        return rest + b"\n\n" if rest else b""
+        said = list(event_data(rest))
+        return rest + b"\n\n" if said and all(map(_is_whole, said)) else b""
 
     def _with_lf(self, data: bytes) -> bytes:
         """CRLF and lone CR as LF, also where a CRLF is cut in two."""
@@ -103,6 +106,14 @@ def event_data(block: bytes) -> Iterator[bytes]:
         ]
         if lines:
             yield b"\n".join(lines)
+
+
+def _is_whole(data: bytes) -> bool:
+    try:
+        orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return data.strip() == b"[DONE]"
+    return True
 
 
 def frame(data: bytes) -> bytes:

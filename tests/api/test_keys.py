@@ -42,6 +42,9 @@ def test_anything_else_is_refused_without_naming_a_key(headers: dict[str, str]) 
     assert "sk-" not in caught.value.message
 
 
-def test_anthropics_header_counts_on_its_own_endpoint() -> None:
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
+def test_anthropics_header_counts_on_its_own_endpoints(path: str) -> None:
     ring = KeyRing(["sk-right"])
-    assert ring.identify(scope("/v1/messages", x_api_key="sk-right")) is not None
+    assert ring.identify(scope(path, x_api_key="sk-right")) is not None
+    with pytest.raises(Unauthorized):
+        ring.identify(scope("/v1/messagesx", x_api_key="sk-right"))

@@ -255,3 +255,24 @@ def test_any_bytes_give_chunks_or_a_clear_failure(
         list(reader.flush())
     except BackendError as error:
         assert error.message
+
+
+@pytest.mark.parametrize("reader_of", READERS)
+@settings(max_examples=200, deadline=None)
+@given(events=STREAMS, length=st.integers(0, 2000), cuts=st.lists(st.integers(0, 2000), max_size=4))
+def test_of_a_stream_that_breaks_off_only_whole_events_go_out(
+    reader_of: Callable[[Any], Reader], events: list[Json], length: int, cuts: list[int]
+) -> None:
+    events = events[:-1]
+    stream = written(events, FORMS[0])
+    part = stream[: length % (len(stream) + 1)]
+    reader = reader_of(REFUSAL_IN)
+    chunks = read(reader, part, cuts)
+    assert not reader.done
+    if isinstance(reader, NativeReader):
+        frames = b"".join(chunk.frames for chunk in chunks)
+        # That the blank line lacks behind the last one doesn't matter.
+        assert part.startswith(frames[:-2])
+        ends = [len(written(events[:count], FORMS[0])) - 2 for count in range(1, len(events) + 1)]
+        whole = sum(end <= len(part) for end in ends)
+        assert [orjson.loads(data) for data in event_data(frames)] == events[:whole]

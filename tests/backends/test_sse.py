@@ -35,8 +35,18 @@ def test_data_without_a_space_and_over_several_lines() -> None:
     assert read(b"data:one\ndata: two\ndata:\n\n", []) == [b"one\ntwo\n"]
 
 
-def test_an_end_without_a_blank_line() -> None:
-    assert read(b"data: last", []) == [b"last"]
+@pytest.mark.parametrize("last", [b'{"a": 1}', b"[DONE]", b"[DONE] "])
+def test_an_end_without_a_blank_line(last: bytes) -> None:
+    assert read(b"event: x\ndata: " + last, []) == [last]
+
+
+@pytest.mark.parametrize(
+    "half", [b"data: {", b'data: {"a": "b', b"data: [DON", b"event: x", b"data:", b": x"]
+)
+def test_half_an_event_is_none(half: bytes) -> None:
+    splitter = EventSplitter()
+    assert splitter.push(b"data: 1\n\n" + half) == b"data: 1\n\n"
+    assert splitter.flush() == b""
 
 
 def test_whole_blocks_pass_untouched() -> None:

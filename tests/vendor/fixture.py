@@ -29,6 +29,8 @@ class RunningVendor:
         self._loop.run_until_complete(self._serve())
         self._loop.run_forever()
         self._loop.run_until_complete(self._runner.cleanup())
+        # What is closed by then is gone only after another turn of the loop.
+        self._loop.run_until_complete(asyncio.sleep(0.05))
         self._loop.close()
 
     async def _serve(self) -> None:

@@ -299,6 +299,30 @@ def test_a_messages_body_as_chat() -> None:
     assert chat["stream_options"] == {"include_usage": True}
 
 
+@pytest.mark.parametrize(
+    "given", [{}, {"type": 5}, {"role": ["x"], "type": None}, {"type": "object", "role": "r"}]
+)
+def test_a_tools_input_has_whatever_members(given: dict[str, Any]) -> None:
+    use = {"type": "tool_use", "id": "t1", "name": "look", "input": given}
+    (asked,) = to_chat({"role": "assistant", "content": [use]})["messages"]
+    assert orjson.loads(asked["tool_calls"][0]["function"]["arguments"]) == given
+
+
+def test_a_schema_may_allow_several_types() -> None:
+    schema = {"type": ["object", "null"], "properties": {}}
+    wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    assert to_messages(response_format=wanted)["output_config"]["format"]["schema"] == schema
+
+
+def test_what_chat_calls_otherwise_is_not_left_out() -> None:
+    chat = to_chat(metadata={"user_id": "u", "team": "a"})
+    assert (chat["user"], chat["metadata"]) == ("u", {"team": "a"})
+    choice = {"type": "newest", "disable_parallel_tool_use": True, "x": 1}
+    chat = chat_body({"model": "m", "messages": [USER], "tool_choice": choice})
+    assert chat["tool_choice"] == {"type": "newest", "x": 1}
+    assert chat["parallel_tool_calls"] is False
+
+
 TEXT = st.text(min_size=1, max_size=8).filter(lambda text: bool(text.strip()))
 IDS = st.from_regex(r"[A-Za-z0-9_-]{1,9}", fullmatch=True)
 MARK = st.sampled_from([{}, CACHE])
