@@ -294,3 +294,17 @@ async def test_a_stream_that_holds_no_answer_is_none(
     vendor.always(Behaviour(body=body, content_type="text/event-stream"))
     with pytest.raises(UpstreamUnavailable):
         await chunks_of(backend)
+
+
+async def test_half_an_event_at_the_end_is_not_sent_on(
+    backend: OpenAIBackend, vendor: RunningVendor
+) -> None:
+    whole = b'data: {"choices":[{"index":0,"delta":{"content":"x"}}]}\n\n'
+    half = b'data: {"choices":[{"index":0,"del'
+    vendor.always(Behaviour(body=whole + half, content_type="text/event-stream"))
+    frames = b""
+    with pytest.raises(StreamInterrupted):
+        async for item in backend.call(request(stream=True), GPT, Caller("r")):
+            assert isinstance(item, Chunk)
+            frames += item.frames
+    assert frames == whole
