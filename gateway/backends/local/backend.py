@@ -168,11 +168,14 @@ async def _whole(
     completion: Completion, events: AsyncGenerator[Mapping[str, Any], None]
 ) -> AsyncGenerator[Item, None]:
     pieces: list[str] = []
+    finish_reason = "stop"
     async for event in events:
         if event["type"] == "text":
             pieces.append(event["text"])
+        elif event["type"] == "choice_end":
+            finish_reason = event["finish_reason"]
         else:
-            answer = completion.answer("".join(pieces), event["finish_reason"], usage_of(event))
+            answer = completion.answer("".join(pieces), finish_reason, usage_of(event))
             answer.confidence = event.get("confidence")
             yield answer
 
@@ -190,6 +193,7 @@ async def _streamed(
             yield opening
         if event["type"] == "text":
             yield completion.text(event["text"])
-        else:
+        elif event["type"] == "choice_end":
             yield completion.finish(event["finish_reason"])
+        else:
             yield completion.usage(usage_of(event))

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from gateway.backends.local.submission import usage_of
+from gateway.backends.local.submission import LAST_EVENTS, usage_of
 from gateway.core.cascade import Cascade
 from gateway.core.errors import (
     ContextTooLong,
@@ -75,7 +75,8 @@ class EngineClient:
         cascade: Cascade | None = None,
         prompt: str | None = None,
     ) -> AsyncGenerator[Event, None]:
-        """Events of one answer: `text`…, then `end`. Closing the generator cancels it.
+        """Events of one answer: `text`… and `choice_end` of each choice, told apart by `index`,
+        then `end`. Closing the generator cancels it.
 
         A `prompt` is a text to be gone on with, in place of messages.
 
@@ -93,7 +94,7 @@ class EngineClient:
             self._send({"type": "submit", "id": number, **asked})
             while not ended:
                 event = await events.get()
-                ended = event["type"] != "text"
+                ended = event["type"] in LAST_EVENTS
                 if event["type"] == "low_confidence":
                     raise LowConfidence(event["confidence"], usage_of(event))
                 if ended and event["type"] != "end":

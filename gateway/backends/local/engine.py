@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import logging
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import torch
@@ -14,13 +13,12 @@ from gateway.backends.local.decoding import TakingTurns
 from gateway.backends.local.gate import Gate
 from gateway.backends.local.load import LoadedModel
 from gateway.backends.local.params import DEFAULT_MAX_TOKENS, SamplingParams
+from gateway.backends.local.reply import Reply
 from gateway.backends.local.sequence import Answering
-from gateway.backends.local.submission import Event, Submission
+from gateway.backends.local.submission import LAST_EVENTS, Event, Submission
 from gateway.core.errors import ContextTooLong, GatewayError, InvalidRequest
 
 _log = logging.getLogger(__name__)
-
-_Pair = tuple[Submission, Answering]
 
 
 class Engine:
@@ -33,8 +31,8 @@ class Engine:
         self._max_concurrent = max_concurrent
         self._max_inside = max_concurrent + max_queue
         self._inside = 0
-        self._ready: collections.deque[_Pair] = collections.deque()
-        self._active: list[_Pair] = []
+        self._ready: collections.deque[Reply] = collections.deque()
+        self._active: list[Reply] = []
         self._changed = threading.Condition()
         self._tokenising = ThreadPoolExecutor(1, "tokenise")
         threading.Thread(target=self._run, name="engine", daemon=True).start()
@@ -60,7 +58,7 @@ class Engine:
             self._leave()
             return
         try:
-            sequence = self._sequence_of(submission)
+            reply = Reply(submission, self._choices_of(submission))
         except GatewayError as error:
             self._leave()
             refusal = _error(str(error.code or "invalid_request"), error.message)
@@ -72,10 +70,10 @@ class Engine:
             submission.emit(_error("engine_failed", "The local engine could not read the request."))
         else:
             with self._changed:
-                self._ready.append((submission, sequence))
+                self._ready.append(reply)
                 self._changed.notify()
 
-    def _sequence_of(self, submission: Submission) -> Answering:
+    def _choices_of(self, submission: Submission) -> list[Answering]:
         """Tokenise and check against the context window. Raises InvalidRequest."""
         tokenizer, text = self._model.tokenizer, submission.prompt
         prompt = tokenizer.encode(submission.messages) if text is None else tokenizer.plain(text)
@@ -93,7 +91,7 @@ class Engine:
             )
         limit = params.max_tokens or min(room, DEFAULT_MAX_TOKENS)
         gate = Gate(submission.cascade) if submission.cascade is not None else None
-        return Answering(self._model, prompt, params, limit, gate)
+        return [Answering(self._model, prompt, params, limit, gate)]
 
     def _run(self) -> None:
         with torch.inference_mode():
@@ -113,31 +111,36 @@ class Engine:
                     return
                 self._changed.wait()
 
-    def _wanted(self, pair: _Pair) -> bool:
-        is_cancelled = pair[0].cancelled.is_set()
+    def _wanted(self, reply: Reply) -> bool:
+        is_cancelled = reply.submission.cancelled.is_set()
         self._inside -= is_cancelled
         return not is_cancelled
 
     def _round(self) -> None:
-        pairs = tuple(self._active)
-        for position, outcome in self._decoder.advance([sequence for _, sequence in pairs]):
-            pair = submission, sequence = pairs[position]
+        going = [
+            (reply, choice)
+            for reply in self._active
+            for choice in reply.choices
+            if choice.finish_reason is None
+        ]
+        for position, outcome in self._decoder.advance([choice for _, choice in going]):
+            reply, choice = going[position]
             if isinstance(outcome, Exception):
                 _log.error("a step of the local model failed", exc_info=outcome)
-                self._end(pair, _error("engine_failed", f"The local model failed: {outcome}"))
+                self._end(reply, _error("engine_failed", f"The local model failed: {outcome}"))
                 continue
-            for event in _events(sequence, outcome):
-                if event["type"] == "text":
-                    submission.emit(event)
+            for event in reply.events(choice, outcome):
+                if event["type"] in LAST_EVENTS:
+                    self._end(reply, event)
                 else:
-                    self._end(pair, event)
+                    reply.submission.emit(event)
 
-    def _end(self, pair: _Pair, event: Event) -> None:
-        """Free the answer's place, and only then tell: whoever hears of it may look at once."""
+    def _end(self, reply: Reply, event: Event) -> None:
+        """Free the request's place, and only then tell: whoever hears of it may look at once."""
         with self._changed:
             self._inside -= 1
-            self._active = [other for other in self._active if other is not pair]
-        pair[0].emit(event)
+            self._active = [other for other in self._active if other is not reply]
+        reply.submission.emit(event)
 
     def _leave(self) -> None:
         with self._changed:
@@ -146,26 +149,3 @@ class Engine:
 
 def _error(code: str, message: str) -> Event:
     return {"type": "error", "code": code, "message": message}
-
-
-def _events(sequence: Answering, text: str) -> Iterator[Event]:
-    """What a step of an answer has to tell: its text, its end."""
-    gate = sequence.gate
-    ended = sequence.finish_reason is not None
-    if gate is None:
-        pieces, mark = [text] if text else [], {}
-    else:
-        pieces = gate.push(text, ended=ended)
-        mark = {"confidence": gate.confidence}
-    for piece in pieces:
-        yield {"type": "text", "text": piece, **mark}
-    is_refused = gate is not None and gate.refused
-    if ended or is_refused:
-        yield {
-            "type": "low_confidence" if is_refused else "end",
-            "finish_reason": sequence.finish_reason,
-            "prompt_tokens": sequence.prompt_tokens,
-            "completion_tokens": sequence.completion_tokens,
-            "compute_s": sequence.compute_s,
-            **mark,
-        }

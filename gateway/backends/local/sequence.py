@@ -45,6 +45,7 @@ class Answering:
         self.pending = prompt
         self.cache: DynamicCache | None = None
         self.prompt_tokens = len(prompt)
+        self.cached_tokens = 0
         self.completion_tokens = 0
         self.compute_s = 0.0
         self.finish_reason: str | None = None

@@ -13,6 +13,9 @@ from gateway.core.usage import Usage
 #: One JSON object on the socket, told apart by its `type`.
 Event = dict[str, Any]
 
+#: The types of those that end a job.
+LAST_EVENTS = frozenset({"end", "low_confidence", "error", "lost"})
+
 
 @dataclass(slots=True)
 class Submission:
@@ -53,6 +56,7 @@ def usage_of(event: Mapping[str, Any]) -> Usage:
     return Usage(
         prompt_tokens=event["prompt_tokens"],
         completion_tokens=event["completion_tokens"],
+        cached_tokens=event.get("cached_tokens", 0),
         source="counted",
         compute_s=event["compute_s"],
     )

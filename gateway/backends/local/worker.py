@@ -2,8 +2,8 @@
 
 It speaks one JSON object a line on a Unix-domain socket.
 In: `submit` (id, messages, prompt, sampling, cascade), `cancel` (id), `status` (id).
-Out: `status` (on connection, whenever it changes, and when asked), `text`, and at last one of
-`end`, `low_confidence` and `error`.
+Out: `status` (on connection, whenever it changes, and when asked), `text` and `choice_end` of each
+choice, and at last one of `end`, `low_confidence` and `error`.
 The encoder's process (`encoder_worker`) speaks the same with other fields.
 It ends when its standard input closes, that is when its parent ends, however that comes.
 """
@@ -25,7 +25,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from gateway.backends.local.submission import Event, Submission
+from gateway.backends.local.submission import LAST_EVENTS, Event, Submission
 from gateway.core.cascade import Cascade
 
 _log = logging.getLogger(__name__)
@@ -144,7 +144,7 @@ class Worker:
         def deliver(event: Event) -> None:
             if number in submissions:
                 _write(writer, {"id": number, **event})
-                if event["type"] != "text":
+                if event["type"] in LAST_EVENTS:
                     del submissions[number]
 
         def emit(event: Event) -> None:

@@ -1,0 +1,44 @@
+"""What one request is told: the events of its choices, and at last how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from gateway.backends.local.sequence import Answering
+from gateway.backends.local.submission import Event, Submission
+
+
+class Reply:
+    """A submission and the choices that are being generated for it."""
+
+    def __init__(self, submission: Submission, choices: Sequence[Answering]) -> None:
+        self.submission = submission
+        self.choices = choices
+
+    def events(self, choice: Answering, text: str) -> Iterator[Event]:
+        """What a step of a choice has to tell: its text, its end, and the end of them all."""
+        gate = choice.gate
+        ended = choice.finish_reason is not None
+        index = self.choices.index(choice)
+        if gate is None:
+            pieces, mark = [text] if text else [], {}
+        else:
+            pieces = gate.push(text, ended=ended)
+            mark = {"confidence": gate.confidence}
+        for piece in pieces:
+            yield {"type": "text", "index": index, "text": piece, **mark}
+        if gate is not None and gate.refused:
+            yield {"type": "low_confidence", **self._used(), **mark}
+        elif ended:
+            finish_reason = choice.finish_reason
+            yield {"type": "choice_end", "index": index, "finish_reason": finish_reason, **mark}
+            if all(one.finish_reason is not None for one in self.choices):
+                yield {"type": "end", **self._used(), **mark}
+
+    def _used(self) -> Event:
+        return {
+            "prompt_tokens": self.choices[0].prompt_tokens,
+            "cached_tokens": self.choices[0].cached_tokens,
+            "completion_tokens": sum(choice.completion_tokens for choice in self.choices),
+            "compute_s": sum(choice.compute_s for choice in self.choices),
+        }
