@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,7 +50,8 @@ def load(folder: Path, dtype: str = "auto") -> LoadedModel:
     gguf = gguf_of(folder)
     source = {"local_files_only": True, **({"gguf_file": gguf} if gguf is not None else {})}
     numbers = number_format(dtype)
-    network = AutoModelForCausalLM.from_pretrained(folder, dtype=numbers, **source).eval()
+    with plain_steps(read_json(folder / "config.json")):
+        network = AutoModelForCausalLM.from_pretrained(folder, dtype=numbers, **source).eval()
     config = network.config
     tokenizer = ChatTokenizer.of_folder(folder) or _tokenizer_of(folder, source)
     return LoadedModel(
@@ -59,6 +62,20 @@ def load(folder: Path, dtype: str = "auto") -> LoadedModel:
         sampling_defaults=defaults_of(read_json(folder / "generation_config.json")),
         fingerprint=_fingerprint(folder, dtype),
     )
+
+
+@contextmanager
+def plain_steps(config: Mapping[str, Any]) -> Iterator[None]:
+    """Keep transformers from compiling how BitNet's weights are unpacked.
+
+    That takes 17 seconds, and a C++ compiler, which not every machine has.
+    """
+    if config.get("model_type") != "bitnet":
+        yield
+        return
+    with warnings.catch_warnings(), torch.compiler.set_stance("force_eager"):
+        warnings.simplefilter("ignore")  # torch, on its own parts, as the compiler is imported
+        yield
 
 
 def number_format(dtype: str) -> torch.dtype:
@@ -73,8 +90,6 @@ def quantised(network: Any) -> Any:
     Three times as fast at one answer, but it multiplies SmolLM2-135M's perplexity by 2.5 (torch
     2.13 rounds activations too, to one scale a tensor): only for those who ask for it.
     """
-    import warnings
-
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch advises to move to another package
         return torch.ao.quantization.quantize_dynamic(

@@ -82,5 +82,7 @@ class Answering:
         if whole.endswith(_REPLACEMENT) and is_young and not is_final:
             return ""
         known = decode(self._tokens[self._shown_from : self._shown_to])
-        self._shown_from, self._shown_to = self._shown_to, len(self._tokens)
-        return whole[len(known) :]
+        text = whole[len(known) :]
+        if text:  # a token without text is no predecessor that would keep the next one's space
+            self._shown_from, self._shown_to = self._shown_to, len(self._tokens)
+        return text
