@@ -23,6 +23,7 @@ class TakingTurns:
 
     def __init__(self, model: LoadedModel) -> None:
         self._network = model.network
+        self._adapters = model.adapters
 
     def advance(self, sequences: Sequence[Answering]) -> Iterator[tuple[int, str | Exception]]:
         """One round: by position, the text that became readable, or why the step failed."""
@@ -38,6 +39,8 @@ class TakingTurns:
     def _step(self, sequence: Answering) -> str:
         if sequence.cache is None:
             sequence.cache = DynamicCache(config=self._network.config)
+        if self._adapters is not None:
+            self._adapters.active = sequence.adapter
         chunk = sequence.pending[:PREFILL_CHUNK]
         sequence.pending = sequence.pending[PREFILL_CHUNK:]
         output = self._network(

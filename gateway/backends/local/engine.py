@@ -91,7 +91,7 @@ class Engine:
             )
         limit = params.max_tokens or min(room, DEFAULT_MAX_TOKENS)
         gate = Gate(submission.cascade) if submission.cascade is not None else None
-        return [Answering(self._model, prompt, params, limit, gate)]
+        return [Answering(self._model, prompt, params, limit, gate, submission.adapter)]
 
     def _run(self) -> None:
         with torch.inference_mode():

@@ -14,7 +14,9 @@ import torch
 from transformers import AutoModelForCausalLM
 from transformers.utils import logging as transformers_logging
 
+from gateway.backends.local.adapters import check_adapter
 from gateway.backends.local.folder import context_window_of, gguf_of, read_json
+from gateway.backends.local.low_rank import Adapters, read_adapter
 from gateway.backends.local.params import defaults_of
 from gateway.backends.local.template import PLAIN_TEMPLATE, ChatTemplate, special_tokens_of
 from gateway.backends.local.tokens import ChatTokenizer
@@ -41,10 +43,16 @@ class LoadedModel:
     end_tokens: frozenset[int]
     sampling_defaults: Mapping[str, Any]
     fingerprint: str
+    adapters: Adapters | None = None
 
 
-def load(folder: Path, dtype: str = "auto") -> LoadedModel:
-    """Load a folder. `dtype` is auto, float32, bfloat16 or int8. No code of the model's is run."""
+def load(
+    folder: Path, dtype: str = "auto", adapters: Mapping[str, Path] | None = None
+) -> LoadedModel:
+    """Load a folder. `dtype` is auto, float32, bfloat16 or int8. No code of the model's is run.
+
+    `adapters` are LoRA adapters' folders by the name that requests say. Raises AdapterMisfit.
+    """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     gguf = gguf_of(folder)
@@ -54,14 +62,28 @@ def load(folder: Path, dtype: str = "auto") -> LoadedModel:
         network = AutoModelForCausalLM.from_pretrained(folder, dtype=numbers, **source).eval()
     config = network.config
     tokenizer = ChatTokenizer.of_folder(folder) or _tokenizer_of(folder, source)
+    network = quantised(network) if dtype == "int8" else network
     return LoadedModel(
-        network=quantised(network) if dtype == "int8" else network,
+        network=network,
         tokenizer=tokenizer,
         context_window=context_window_of(config.to_dict()) or _CAUTIOUS_WINDOW,
         end_tokens=_end_tokens(network, folder, tokenizer),
         sampling_defaults=defaults_of(read_json(folder / "generation_config.json")),
         fingerprint=_fingerprint(folder, dtype),
+        adapters=_adapters(network, folder, numbers, adapters or {}),
     )
+
+
+def _adapters(
+    network: Any, base: Path, numbers: torch.dtype, folders: Mapping[str, Path]
+) -> Adapters | None:
+    """The adapters, beside a network that is otherwise unchanged; None where there are none."""
+    if not folders:
+        return None
+    for name, folder in folders.items():
+        check_adapter(name, folder, base)
+    read = {name: read_adapter(folder, base, numbers) for name, folder in folders.items()}
+    return Adapters(network, read)
 
 
 @contextmanager

@@ -23,7 +23,8 @@ class Answering:
     `pending` are the token ids that the network hasn't read yet, `cache` is what it keeps of those
     that it has. `finish_reason` is None until the answer has ended, then `stop` or `length`;
     `completion_tokens` leaves out the token that ends an answer; `compute_s` is the time that the
-    network took for it, in seconds; `gate` is where a cascade watches it.
+    network took for it, in seconds; `gate` is where a cascade watches it; `adapter` names the LoRA
+    adapter that the network runs with, if any.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Answering:
         params: SamplingParams,
         max_tokens: int,
         gate: Gate | None = None,
+        adapter: str | None = None,
     ) -> None:
         self._model = model
         self._max_tokens = max_tokens
@@ -42,6 +44,7 @@ class Answering:
         self._shown_from = 0
         self._shown_to = 0
         self.gate = gate
+        self.adapter = adapter
         self.pending = prompt
         self.cache: DynamicCache | None = None
         self.prompt_tokens = len(prompt)

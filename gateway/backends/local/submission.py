@@ -23,7 +23,8 @@ class Submission:
 
     With a `prompt` the messages aren't read: the model goes on with that text. `asked` holds the
     sampling fields that the request sets. With a `cascade` every event also says
-    the `confidence`, and `low_confidence` may be the only one.
+    the `confidence`, and `low_confidence` may be the only one. `adapter` names the LoRA adapter
+    that the model answers with, if any.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -31,6 +32,7 @@ class Submission:
     emit: Callable[[Event], None]
     cascade: Cascade | None = None
     prompt: str | None = None
+    adapter: str | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import queue
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from gateway.backends.local.engine import Engine
@@ -18,6 +19,7 @@ from gateway.backends.local.submission import LAST_EVENTS, Event, Submission
 from gateway.backends.local.tokens import ChatTokenizer
 from gateway.core.errors import InvalidRequest
 from tests.backends.local.families import FAMILIES, make_model
+from tests.backends.local.lora import make_adapter
 
 NEW_TOKENS = 16
 #: Long enough to leave every sliding window behind, and to pass from a short rope to a long one.
@@ -50,13 +52,16 @@ def made(name: str, folders: Path) -> Path:
     return folder if folder.exists() else make_model(name, folder)
 
 
-def answers_of(model: LoadedModel, prompts: tuple[str, ...]) -> list[tuple[str, int]]:
+def answers_of(
+    model: LoadedModel, prompts: tuple[str, ...], adapters: Sequence[str | None] = ()
+) -> list[tuple[str, int]]:
     """What the engine says to all of them at once: each text, and how many tokens it has."""
     engine = Engine(model, max_concurrent=4, max_queue=len(prompts))
     asked = {"temperature": 0.0, "max_tokens": NEW_TOKENS}
     told: list[queue.Queue[Event]] = [queue.Queue() for _ in prompts]
-    for prompt, events in zip(prompts, told, strict=True):
-        engine.submit(Submission([], asked, events.put, prompt=prompt))
+    named = adapters or [None] * len(prompts)
+    for prompt, adapter, events in zip(prompts, named, told, strict=True):
+        engine.submit(Submission([], asked, events.put, prompt=prompt, adapter=adapter))
     return [_answer(events) for events in told]
 
 
@@ -78,6 +83,11 @@ class Reference:
             self._network = AutoModelForCausalLM.from_pretrained(
                 folder, dtype=torch.float32, attn_implementation="eager", **config
             ).eval()
+
+    def add(self, name: str, change: torch.Tensor) -> None:
+        """Change a weight by so much."""
+        weight = self._network.get_parameter(name)
+        weight.data += change.T if weight.shape != change.shape else change
 
     def tokens(self, model: LoadedModel, prompt: str) -> list[int]:
         """Its greedy answer, without the token that ends it."""
@@ -169,3 +179,34 @@ def test_what_a_family_has_of_its_own_shows_in_the_answers(what: str, folders: P
     folder = made(name, folders)
     model = load(folder, "float32")
     assert Reference(folder, **config).answers(model) != Reference(folder).answers(model)
+
+
+@pytest.mark.parametrize("name", ["smollm2", "mistral-nemo", "phi-3", "gemma-2", "gpt-2"])
+def test_adapters_answer_as_merged_weights_do(name: str, folders: Path, tmp_path: Path) -> None:
+    base = made(name, folders)
+    targets = ("c_attn",) if name == "gpt-2" else ("q_proj", "v_proj", "qkv_proj", "down_proj")
+    is_turned = name == "gpt-2"
+    paths = {
+        one: make_adapter(
+            tmp_path / one, base, seed=seed, targets=targets, fan_in_fan_out=is_turned
+        )
+        for seed, one in enumerate(("first", "second"))
+    }
+    model = load(base, "float32", paths)
+    expected = {one: merged(base, path).answers(model) for one, path in paths.items()}
+    plain = Reference(base).answers(model)
+    said = answers_of(model, PROMPTS * 3, [None] * 5 + ["first"] * 5 + ["second"] * 5)
+    assert said == [*plain, *expected["first"], *expected["second"]]
+    assert plain != expected["first"] != expected["second"]
+
+
+def merged(base: Path, adapter: Path) -> Reference:
+    """A model whose weights have taken the adapter in."""
+    reference = Reference(base)
+    tensors = load_file(adapter / "adapter_model.safetensors")
+    for key, a in tensors.items():
+        if ".lora_A." in key:
+            b = tensors[key.replace("lora_A", "lora_B")]
+            name = key.removeprefix("base_model.model.").replace("lora_A.", "")
+            reference.add(name, 2 * b @ a)
+    return reference
