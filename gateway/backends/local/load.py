@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from gateway.backends.local.adapters import check_adapter
 from gateway.backends.local.folder import context_window_of, gguf_of, read_json
+from gateway.backends.local.loadable import check_folder
 from gateway.backends.local.low_rank import Adapters, read_adapter
 from gateway.backends.local.params import defaults_of
 from gateway.backends.local.template import PLAIN_TEMPLATE, ChatTemplate, special_tokens_of
@@ -51,8 +52,9 @@ def load(
 ) -> LoadedModel:
     """Load a folder. `dtype` is auto, float32, bfloat16 or int8. No code of the model's is run.
 
-    `adapters` are LoRA adapters' folders by the name that requests say. Raises AdapterMisfit.
+    `adapters` are LoRA adapters' folders by the name that requests say. Raises ModelRefused.
     """
+    check_folder(folder)
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     gguf = gguf_of(folder)
