@@ -134,7 +134,7 @@ class LocalBackend:
         *,
         cascade: Cascade | None = None,
     ) -> AsyncGenerator[Item, None]:
-        """Generate one answer, whole or in chunks; `deployment` and `caller` change nothing."""
+        """Generate one answer, whole or in chunks; `deployment` changes nothing."""
         reason = self.not_ready()
         client = self._client
         if reason is not None or client is None:
@@ -149,7 +149,11 @@ class LocalBackend:
             include_usage=request.include_usage,
         )
         events = client.generate(
-            turns_of(request.messages), asked_of(request), cascade, prompt=_prompt_of(request)
+            turns_of(request.messages),
+            asked_of(request),
+            cascade,
+            prompt=_prompt_of(request),
+            caller=caller.key_id,
         )
         async with aclosing(events):
             items = _streamed if request.stream else _whole

@@ -74,16 +74,17 @@ class EngineClient:
         sampling: Mapping[str, Any],
         cascade: Cascade | None = None,
         prompt: str | None = None,
+        caller: str | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Events of one answer: `text`… and `choice_end` of each choice, told apart by `index`,
         then `end`. Closing the generator cancels it.
 
-        A `prompt` is a text to be gone on with, in place of messages.
+        A `prompt` is a text to be gone on with, in place of messages. Callers take turns.
 
         Raises EngineUnavailable, StreamInterrupted, LowConfidence, ContextTooLong, InvalidRequest.
         """
         asked = {"messages": messages, "prompt": prompt, "sampling": sampling}
-        return self.events({**asked, "cascade": cascade})
+        return self.events({**asked, "cascade": cascade, "caller": caller})
 
     async def events(self, asked: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
         """As `generate`, of any job for an engine; `asked` are the fields of its `submit`."""

@@ -32,6 +32,10 @@ LOOK_AGAIN_S = 2.0
 END_WITHIN_S = 5.0
 
 
+#: How often a thread looks whether the others have finished before it sleeps: some 20 us.
+SPINS = 10_000
+
+
 class EngineProcess:
     """Owns one engine process and the private socket that it listens on.
 
@@ -162,9 +166,9 @@ class EngineProcess:
         inherited = [] if listener is None else [listener.fileno()]
         if listener is None:
             socket_path.unlink(missing_ok=True)
-        # Threads that wait for each other actively stall the model when anything else wants a
-        # core: measured with one core busy, 2 tokens/s instead of 16.
-        command = ["env", "OMP_WAIT_POLICY=PASSIVE", sys.executable]
+        # Threads that wait for each other actively for long stall the model when anything else
+        # wants a core; those that never do sleep through a third of each step.
+        command = ["env", f"GOMP_SPINCOUNT={SPINS}", sys.executable]
         command += ["-m", self._worker, *self._options]
         command += [f"--listener={number}" for number in inherited]
         with subprocess.Popen(  # noqa: S603 (our own module)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from transformers.cache_utils import DynamicCache
 
 from gateway.backends.local.gate import Gate
 from gateway.backends.local.load import LoadedModel
+from gateway.backends.local.network.adapters import Adapter
 from gateway.backends.local.params import SamplingParams
 from gateway.backends.local.sampling import Sampler
 from gateway.backends.local.stopping import StopFilter
@@ -20,9 +20,10 @@ _LONGEST_CHARACTER = 4
 class Answering:
     """An answer in progress.
 
-    `pending` are the token ids that the network hasn't read yet, `cache` is what it keeps of those
-    that it has. `finish_reason` is None until the answer has ended, then `stop` or `length`;
-    `completion_tokens` leaves out the token that ends an answer; `compute_s` is the time that the
+    `pending` are the token ids that the network hasn't read yet; `longest` is how many tokens it
+    may come to, with the prompt; `adapter` is the LoRA adapter that it is to be read with.
+    `cached_tokens` of the prompt had been read before. `finish_reason` is None until the answer
+    has ended, then `stop` or `length`; `completion_tokens` leaves out the token that ends an answer; `compute_s` is the time that the
     network took for it, in seconds; `gate` is where a cascade watches it.
     """
 
@@ -43,8 +44,9 @@ class Answering:
         self._shown_to = 0
         self.gate = gate
         self.pending = prompt
-        self.cache: DynamicCache | None = None
         self.prompt_tokens = len(prompt)
+        self.longest = len(prompt) + max_tokens
+        self.adapter: Adapter | None = None
         self.cached_tokens = 0
         self.completion_tokens = 0
         self.compute_s = 0.0

@@ -22,8 +22,8 @@ class Submission:
     """One request as it came over the socket, and where its events go.
 
     With a `prompt` the messages aren't read: the model goes on with that text. `asked` holds the
-    sampling fields that the request sets. With a `cascade` every event also says
-    the `confidence`, and `low_confidence` may be the only one.
+    sampling fields that the request sets. Callers take turns; `caller` tells them apart. With a
+    `cascade` every event also says the `confidence`, and `low_confidence` may be the only one.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -31,6 +31,7 @@ class Submission:
     emit: Callable[[Event], None]
     cascade: Cascade | None = None
     prompt: str | None = None
+    caller: str | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 

@@ -159,7 +159,14 @@ class Worker:
 def _submission(command: Event, emit: Emit) -> Submission:
     asked = command["cascade"]
     cascade = Cascade(**asked) if asked is not None else None
-    return Submission(command["messages"], command["sampling"], emit, cascade, command["prompt"])
+    return Submission(
+        command["messages"],
+        command["sampling"],
+        emit,
+        cascade,
+        command["prompt"],
+        command["caller"],
+    )
 
 
 def _loaded(options: argparse.Namespace) -> tuple[Served, Event]:
@@ -170,10 +177,15 @@ def _loaded(options: argparse.Namespace) -> tuple[Served, Event]:
 
     torch.set_num_threads(options.threads or usable_cores())
     model = load(Path(options.folder), options.dtype)
-    engine = Engine(model, max_concurrent=options.max_concurrent, max_queue=options.max_queue)
+    engine = Engine(
+        model,
+        max_concurrent=options.max_concurrent,
+        max_queue=options.max_queue,
+        kv_cache_mb=options.kv_cache_mb,
+    )
     return engine, {
         "state": "ready",
-        "context_window": model.context_window,
+        "context_window": engine.context_window,
         "fingerprint": model.fingerprint,
         "pid": os.getpid(),
     }
@@ -207,6 +219,7 @@ def main(load: Load = _loaded, read: Read = _submission) -> None:
     parser.add_argument("--threads", type=int)
     parser.add_argument("--max-concurrent", type=int, default=8)
     parser.add_argument("--max-queue", type=int, default=64)
+    parser.add_argument("--kv-cache-mb", type=int)
     options = parser.parse_args()
     # The terminal's Ctrl-C is for the gateway, which finishes its streams before it ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
