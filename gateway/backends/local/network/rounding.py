@@ -9,7 +9,7 @@ import torch
 from gateway.backends.local.network.linear import Int8Linear, has_bfloat16_units, quantised
 
 
-class _Rounded(torch.nn.Module):  # type: ignore[misc] (torch has no types here)
+class _Rounded(torch.nn.Module):  # type: ignore[misc]
     """An int8 matrix in the place of a `torch.nn.Linear`."""
 
     def __init__(self, linear: torch.nn.Linear, prompt_dtype: torch.dtype) -> None:
