@@ -73,18 +73,32 @@ class EngineClient:
         messages: Sequence[Mapping[str, Any]],
         sampling: Mapping[str, Any],
         cascade: Cascade | None = None,
+        *,
         prompt: str | None = None,
         caller: str | None = None,
+        n: int = 1,
+        tools: Sequence[Mapping[str, Any]] = (),
+        form: Mapping[str, Any] | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Events of one answer: `text`… and `choice_end` of each choice, told apart by `index`,
         then `end`. Closing the generator cancels it.
 
-        A `prompt` is a text to be gone on with, in place of messages. Callers take turns.
+        See `Submission` for what is asked.
 
         Raises EngineUnavailable, StreamInterrupted, LowConfidence, ContextTooLong, InvalidRequest.
         """
-        asked = {"messages": messages, "prompt": prompt, "sampling": sampling}
-        return self.events({**asked, "cascade": cascade, "caller": caller})
+        return self.events(
+            {
+                "messages": messages,
+                "sampling": sampling,
+                "cascade": cascade,
+                "prompt": prompt,
+                "caller": caller,
+                "n": n,
+                "tools": tools,
+                "form": form,
+            }
+        )
 
     async def events(self, asked: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
         """As `generate`, of any job for an engine; `asked` are the fields of its `submit`."""

@@ -11,10 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 
 from gateway.backends.local.batching import Batching
+from gateway.backends.local.constraint import Grammars
 from gateway.backends.local.gate import Gate
 from gateway.backends.local.load import LoadedModel
 from gateway.backends.local.network.slots import BLOCK, whole_blocks
-from gateway.backends.local.params import DEFAULT_MAX_TOKENS, SamplingParams
+from gateway.backends.local.params import DEFAULT_MAX_TOKENS, MOST_CHOICES, SamplingParams
 from gateway.backends.local.reply import Reply
 from gateway.backends.local.sequence import Answering
 from gateway.backends.local.submission import LAST_EVENTS, Event, Submission
@@ -22,8 +23,6 @@ from gateway.core.errors import ContextTooLong, GatewayError, InvalidRequest
 
 _log = logging.getLogger(__name__)
 
-#: The most choices of one request.
-MOST_CHOICES = 8
 #: How large the cache is where nobody says: in bytes, and the context that it holds at least.
 _USUAL_CACHE_BYTES = 320_000_000
 _USUAL_CONTEXT = 8192
@@ -54,6 +53,7 @@ class Engine:
         model.network.open(sequences, self.context_window)
         self._batching = Batching(model.network, sequences=sequences, tokens=tokens)
         self._tokens = tokens
+        self._grammars = Grammars(model.tokenizer, model.vocabulary, sorted(model.end_tokens))
         self._max_concurrent = max_concurrent
         self._max_inside = max_concurrent + max_queue
         self._inside = 0
@@ -90,7 +90,7 @@ class Engine:
             self._leave()
             refusal = _error(str(error.code or "invalid_request"), error.message)
             param = "messages" if submission.prompt is None else "prompt"
-            submission.emit({**refusal, "param": param})
+            submission.emit({**refusal, "param": error.param or param})
         except Exception:
             _log.exception("a request could not be prepared")
             self._leave()
@@ -103,11 +103,15 @@ class Engine:
     def _choices_of(self, submission: Submission) -> list[Answering]:
         """Tokenise and check against the context window. Raises InvalidRequest."""
         tokenizer, text = self._model.tokenizer, submission.prompt
-        prompt = tokenizer.encode(submission.messages) if text is None else tokenizer.plain(text)
+        if text is None:
+            prompt = tokenizer.encode(submission.messages, submission.tools)
+        else:
+            prompt = tokenizer.plain(text)
         said = "conversation" if text is None else "prompt"
         if not prompt:
             raise InvalidRequest(f"The {said} has no text.")
         params = SamplingParams.of(submission.asked, self._model.sampling_defaults)
+        self._check_bias(params)
         window = self.context_window
         room = window - len(prompt)
         if room < (params.max_tokens or 1):
@@ -117,8 +121,26 @@ class Engine:
                 f"the model's context window is {window} tokens."
             )
         limit = params.max_tokens or min(room, DEFAULT_MAX_TOKENS)
-        gate = Gate(submission.cascade) if submission.cascade is not None else None
-        return [Answering(self._model, prompt, params, limit, gate)]
+        return [
+            Answering(
+                self._model,
+                prompt,
+                params.of_choice(index),
+                limit,
+                gate=Gate(submission.cascade) if submission.cascade is not None else None,
+                constraint=self._grammars.constraint(submission.form) if submission.form else None,
+            )
+            for index in range(submission.n)
+        ]
+
+    def _check_bias(self, params: SamplingParams) -> None:
+        size = self._model.vocabulary
+        for token, _ in params.logit_bias:
+            if token >= size:
+                raise InvalidRequest(
+                    f"logit_bias names the token {token}; the model has {size} tokens.",
+                    param="logit_bias",
+                )
 
     def _check_room(self, choices: Sequence[Answering]) -> None:
         needed = sum(whole_blocks(choice.longest) for choice in choices)

@@ -31,13 +31,15 @@ _CAUTIOUS_WINDOW = 2048
 class LoadedModel:
     """What generation needs: the network, the tokenizer, and the model's limits and defaults.
 
-    `fingerprint` changes whenever the same request may get another answer: other weights, another
+    `vocabulary` is how many logits a step has. `fingerprint` changes whenever the same request may
+    get another answer: other weights, another
     number format, another version of torch.
     """
 
     network: Network
     tokenizer: ChatTokenizer
     context_window: int
+    vocabulary: int
     end_tokens: frozenset[int]
     sampling_defaults: Mapping[str, Any]
     fingerprint: str
@@ -53,6 +55,7 @@ def load(folder: Path, dtype: str = "auto") -> LoadedModel:
         network=network,
         tokenizer=tokenizer,
         context_window=context_window_of(config) or _CAUTIOUS_WINDOW,
+        vocabulary=_vocabulary(config),
         end_tokens=_end_tokens(config, folder, tokenizer),
         sampling_defaults=defaults_of(read_json(folder / "generation_config.json")),
         fingerprint=_fingerprint(folder, dtype),
@@ -74,6 +77,13 @@ def _network_of(folder: Path, dtype: str, gguf: str | None) -> tuple[Network, Ma
     numbers = None if dtype == "int8" else _NUMBERS.get(dtype, torch.float32)
     other = TransformersNetwork.of_folder(folder, numbers, {"gguf_file": gguf} if gguf else {})
     return other, other.model.config.to_dict()
+
+
+def _vocabulary(config: Mapping[str, Any]) -> int:
+    """How many logits a step gives."""
+    text = config.get("text_config")
+    size: int = (text if isinstance(text, Mapping) else config)["vocab_size"]
+    return size
 
 
 def _tokenizer_of(folder: Path, source: Mapping[str, Any]) -> ChatTokenizer:

@@ -25,8 +25,7 @@ class Reply:
         else:
             pieces = gate.push(text, ended=ended)
             mark = {"confidence": gate.confidence}
-        for piece in pieces:
-            yield {"type": "text", "index": index, "text": piece, **mark}
+        yield from self._texts(index, choice, pieces, mark)
         if gate is not None and gate.refused:
             yield {"type": "low_confidence", **self._used(), **mark}
         elif ended:
@@ -35,10 +34,23 @@ class Reply:
             if all(one.finish_reason is not None for one in self.choices):
                 yield {"type": "end", **self._used(), **mark}
 
+    def _texts(
+        self, index: int, choice: Answering, pieces: Sequence[str], mark: Event
+    ) -> Iterator[Event]:
+        """The pieces, the first of them with the logprobs that have become tellable."""
+        logprobs = choice.told_logprobs() if pieces or choice.finish_reason is not None else []
+        if logprobs and not pieces:
+            pieces = [""]
+        for piece in pieces:
+            told = {"logprobs": logprobs} if logprobs else {}
+            logprobs = []
+            yield {"type": "text", "index": index, "text": piece, **told, **mark}
+
     def _used(self) -> Event:
         return {
             "prompt_tokens": self.choices[0].prompt_tokens,
             "cached_tokens": self.choices[0].cached_tokens,
             "completion_tokens": sum(choice.completion_tokens for choice in self.choices),
             "compute_s": sum(choice.compute_s for choice in self.choices),
+            "doubts": self.choices[0].doubts.told(),
         }

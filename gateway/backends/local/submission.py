@@ -22,8 +22,10 @@ class Submission:
     """One request as it came over the socket, and where its events go.
 
     With a `prompt` the messages aren't read: the model goes on with that text. `asked` holds the
-    sampling fields that the request sets. Callers take turns; `caller` tells them apart. With a
-    `cascade` every event also says the `confidence`, and `low_confidence` may be the only one.
+    sampling fields that the request sets. Callers take turns; `caller` tells them apart. `n`
+    choices are made of one prompt, which tells of the `tools`; `form` is what an answer is held to
+    (see `forms.form_of`). With a `cascade` every event also says the `confidence`, and
+    `low_confidence` may be the only one.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -32,6 +34,9 @@ class Submission:
     cascade: Cascade | None = None
     prompt: str | None = None
     caller: str | None = None
+    n: int = 1
+    tools: Sequence[Mapping[str, Any]] = ()
+    form: Mapping[str, Any] | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 

@@ -156,17 +156,15 @@ class Worker:
         engine.submit(submissions[number])
 
 
+#: What a submission has under the same name.
+_SUBMITTED = ("messages", "prompt", "caller", "n", "tools", "form")
+
+
 def _submission(command: Event, emit: Emit) -> Submission:
     asked = command["cascade"]
     cascade = Cascade(**asked) if asked is not None else None
-    return Submission(
-        command["messages"],
-        command["sampling"],
-        emit,
-        cascade,
-        command["prompt"],
-        command["caller"],
-    )
+    fields = {name: command[name] for name in _SUBMITTED}
+    return Submission(asked=command["sampling"], emit=emit, cascade=cascade, **fields)
 
 
 def _loaded(options: argparse.Namespace) -> tuple[Served, Event]:

@@ -23,7 +23,7 @@ def model(model_folder: Path) -> LoadedModel:
     """All that an answer needs of a model: no network is run here, and prompts are bare text."""
     tokens = Tokenizer.from_file(str(model_folder / "tokenizer.json"))
     tokenizer = ChatTokenizer(tokens, ChatTemplate("{{ messages[0]['content'] }}", {}))
-    return LoadedModel(NO_NETWORK, tokenizer, 8192, frozenset({END}), {}, "fp_none")
+    return LoadedModel(NO_NETWORK, tokenizer, 8192, VOCABULARY, frozenset({END}), {}, "fp_none")
 
 
 def tokens_of(model: LoadedModel, text: str) -> list[int]:
