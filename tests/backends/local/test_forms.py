@@ -42,7 +42,7 @@ def schema(dice: random.Random, depth: int = 0) -> dict[str, Any]:
     made: dict[str, Callable[[], dict[str, Any]]] = {
         "string": lambda: {"type": "string", "maxLength": dice.randint(1, 6)},
         "integer": lambda: {"type": "integer", "minimum": 0, "maximum": dice.randint(1, 500)},
-        "number": lambda: {"type": "number", "minimum": -1, "maximum": 1},
+        "number": lambda: {"type": "number", "minimum": -1, "maximum": 1, "multipleOf": 0.5},
         "boolean": lambda: {"type": "boolean"},
         "null": lambda: {"type": "null"},
         "enum": lambda: {"enum": dice.sample(["red", 1, None, True, "grün", "a b"], 3)},
