@@ -17,7 +17,7 @@ from gateway.backends.local.forms import form_of, tools_of
 from gateway.backends.local.honoured import ignored_in, unsupported_in
 from gateway.backends.local.params import asked_of
 from gateway.backends.local.process import EngineProcess
-from gateway.backends.local.submission import usage_of
+from gateway.backends.local.submission import certainty_of, usage_of
 from gateway.backends.local.tokens import TokenCounter
 from gateway.core.answer import Chunk, Item
 from gateway.core.cascade import Cascade
@@ -158,6 +158,7 @@ class LocalBackend:
             client.status["fingerprint"],
             include_usage=request.include_usage,
             has_logprobs=bool(payload.get("logprobs")),
+            has_confidence=caller.wants_confidence,
         )
         tools, n = tools_of(payload), payload.get("n") or 1
         choices = [Choice(CallReader() if tools else None) for _ in range(n)]
@@ -191,7 +192,7 @@ async def _whole(
 ) -> AsyncGenerator[Item, None]:
     async for event in events:
         if event["type"] == "end":
-            answer = completion.answer(choices, usage_of(event))
+            answer = completion.answer(choices, usage_of(event), certainty_of(event))
             answer.confidence = event.get("confidence")
             yield answer
             return
@@ -218,7 +219,7 @@ async def _streamed(
                 opening.confidence = event.get("confidence")
                 yield opening
         if event["type"] == "end":
-            yield completion.usage(usage_of(event))
+            yield completion.usage(usage_of(event), certainty_of(event))
             return
         for chunk in _chunks(completion, choices[event["index"]], event):
             yield chunk
@@ -235,4 +236,4 @@ def _chunks(completion: Completion, choice: Choice, event: Mapping[str, Any]) ->
     else:
         for part in choice.end(event["finish_reason"]):
             yield completion.said(index, part, [])
-        yield completion.finish(index, choice.finish_reason)
+        yield completion.finish(index, choice.finish_reason, certainty_of(event))

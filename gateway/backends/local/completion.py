@@ -5,13 +5,14 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import orjson
 
 from gateway.backends.local.calls import CallReader, Said, tool_calls_of
 from gateway.core.answer import Answer, Chunk
+from gateway.core.certainty import Certainty
 from gateway.core.usage import Usage
 
 
@@ -62,15 +63,20 @@ class Completion:
         *,
         include_usage: bool,
         has_logprobs: bool,
+        has_confidence: bool = False,
     ) -> None:
+        """`has_confidence` says whether the last object tells how sure the model was."""
         self._model = model
         self._fingerprint = fingerprint
         self._include_usage = include_usage
         self._has_logprobs = has_logprobs
+        self._has_confidence = has_confidence
         self._id = f"chatcmpl-{uuid.uuid4().hex}"
         self._created = int(time.time())
 
-    def answer(self, choices: Sequence[Choice], usage: Usage) -> Answer:
+    def answer(
+        self, choices: Sequence[Choice], usage: Usage, certainty: Certainty | None
+    ) -> Answer:
         """The whole answer as one `chat.completion`."""
         payload = {
             **self._envelope("chat.completion"),
@@ -84,8 +90,9 @@ class Completion:
                 for index, choice in enumerate(choices)
             ],
             "usage": _wire_usage(usage),
+            **self._confidence(certainty),
         }
-        return Answer(orjson.dumps(payload), payload, self._model, usage)
+        return Answer(orjson.dumps(payload), payload, self._model, usage, certainty=certainty)
 
     def opening(self, index: int) -> Chunk:
         """The first chunk of a choice: the role, no text."""
@@ -95,18 +102,23 @@ class Completion:
         """A piece of a choice."""
         return self._chunk(index, _delta(said), logprobs=logprobs)
 
-    def finish(self, index: int, finish_reason: str) -> Chunk:
-        """The last chunk of a choice: why it ended."""
-        return self._chunk(index, {}, finish_reason)
+    def finish(self, index: int, finish_reason: str, certainty: Certainty | None) -> Chunk:
+        """The last chunk of a choice: why it ended; a `certainty` comes with the last of all.
 
-    def usage(self, usage: Usage) -> Chunk:
+        A client that asked for it and for no usage finds it here: no chunk follows.
+        """
+        told = {} if self._include_usage else self._confidence(certainty)
+        return self._chunk(index, {}, finish_reason, **told)
+
+    def usage(self, usage: Usage, certainty: Certainty | None) -> Chunk:
         """The chunk after the last choice: what the answer used."""
         payload = {
             **self._envelope("chat.completion.chunk"),
             "choices": [],
             "usage": _wire_usage(usage),
+            **self._confidence(certainty),
         }
-        return Chunk(_frame(payload), 1, usage, payload, self._model)
+        return Chunk(_frame(payload), 1, usage, payload, self._model, certainty=certainty)
 
     def _envelope(self, kind: str) -> dict[str, Any]:
         return {
@@ -120,12 +132,18 @@ class Completion:
     def _logprobs(self, content: list[dict[str, Any]]) -> dict[str, Any] | None:
         return {"content": content, "refusal": None} if self._has_logprobs else None
 
+    def _confidence(self, certainty: Certainty | None) -> dict[str, Any]:
+        if certainty is None or not self._has_confidence:
+            return {}
+        return {"confidence": asdict(certainty)}
+
     def _chunk(
         self,
         index: int,
         delta: dict[str, Any],
         finish_reason: str | None = None,
         logprobs: list[dict[str, Any]] | None = None,
+        **beside: Any,
     ) -> Chunk:
         choice = {
             "index": index,
@@ -133,7 +151,7 @@ class Completion:
             "logprobs": self._logprobs(logprobs) if logprobs else None,
             "finish_reason": finish_reason,
         }
-        payload = {**self._envelope("chat.completion.chunk"), "choices": [choice]}
+        payload = {**self._envelope("chat.completion.chunk"), "choices": [choice], **beside}
         if self._include_usage:
             payload["usage"] = None
         return Chunk(_frame(payload), model_served=self._model)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
 from gateway.backends.local.tokens import ChatTokenizer
+from gateway.core.certainty import Certainty
 
 #: What OpenAI tells of tokens that can't come; JSON has no infinity.
 _IMPOSSIBLE = -9999.0
@@ -31,20 +33,24 @@ class Doubts:
             best = probabilities.topk(2).values
             self._entropy = float(torch.special.entr(probabilities).sum())
             self._margin = float(best[0] - best[1])
+        # A rounding error can make a logprob positive, and what a grammar forces may be impossible.
+        logprob = _finite(logprob)
         self._sum += logprob
         self._least = min(self._least, logprob)
         self._count += 1
 
-    def told(self) -> dict[str, float] | None:
-        """Mean and least logprob of the tokens, entropy (nats) and margin (0..1) of the first."""
-        if self._count == 0:
+    @staticmethod
+    def of_all(choices: Iterable[Doubts]) -> Certainty | None:
+        """How sure it was of all the choices of a request; None before the first token."""
+        begun = [one for one in choices if one._count]
+        if not begun:
             return None
-        return {
-            "mean_logprob": self._sum / self._count,
-            "min_logprob": self._least,
-            "first_token_entropy": self._entropy,
-            "first_token_margin": self._margin,
-        }
+        return Certainty(
+            mean_logprob=sum(one._sum for one in begun) / sum(one._count for one in begun),
+            min_logprob=min(one._least for one in begun),
+            first_token_entropy=begun[0]._entropy,
+            first_token_margin=begun[0]._margin,
+        )
 
 
 def entry_of(
@@ -65,5 +71,12 @@ def entry_of(
 
 def _told(tokenizer: ChatTokenizer, token: int, logprob: float) -> dict[str, Any]:
     data = tokenizer.token_bytes(token)
-    finite = min(0.0, logprob) if math.isfinite(logprob) else _IMPOSSIBLE
-    return {"token": data.decode("utf-8", "replace"), "logprob": finite, "bytes": list(data)}
+    return {
+        "token": data.decode("utf-8", "replace"),
+        "logprob": _finite(logprob),
+        "bytes": list(data),
+    }
+
+
+def _finite(logprob: float) -> float:
+    return min(0.0, logprob) if math.isfinite(logprob) else _IMPOSSIBLE

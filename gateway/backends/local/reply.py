@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 
+from gateway.backends.local.logprobs import Doubts
 from gateway.backends.local.sequence import Answering
 from gateway.backends.local.submission import Event, Submission
 
@@ -20,8 +22,9 @@ class Reply:
         gate = choice.gate
         ended = choice.finish_reason is not None
         index = self.choices.index(choice)
+        mark: Event = {}
         if gate is None:
-            pieces, mark = [text] if text else [], {}
+            pieces = [text] if text else []
         else:
             pieces = gate.push(text, ended=ended)
             mark = {"confidence": gate.confidence}
@@ -29,9 +32,11 @@ class Reply:
         if gate is not None and gate.refused:
             yield {"type": "low_confidence", **self._used(), **mark}
         elif ended:
+            is_last = all(one.finish_reason is not None for one in self.choices)
+            mark |= self._certainty() if is_last else {}
             finish_reason = choice.finish_reason
             yield {"type": "choice_end", "index": index, "finish_reason": finish_reason, **mark}
-            if all(one.finish_reason is not None for one in self.choices):
+            if is_last:
                 yield {"type": "end", **self._used(), **mark}
 
     def _texts(
@@ -52,5 +57,8 @@ class Reply:
             "cached_tokens": self.choices[0].cached_tokens,
             "completion_tokens": sum(choice.completion_tokens for choice in self.choices),
             "compute_s": sum(choice.compute_s for choice in self.choices),
-            "doubts": self.choices[0].doubts.told(),
         }
+
+    def _certainty(self) -> Event:
+        certainty = Doubts.of_all(choice.doubts for choice in self.choices)
+        return {} if certainty is None else {"certainty": asdict(certainty)}

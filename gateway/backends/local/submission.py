@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.core.cascade import Cascade
+from gateway.core.certainty import Certainty
 from gateway.core.usage import Usage
 
 #: One JSON object on the socket, told apart by its `type`.
@@ -66,3 +67,9 @@ def usage_of(event: Mapping[str, Any]) -> Usage:
         source="counted",
         compute_s=event["compute_s"],
     )
+
+
+def certainty_of(event: Mapping[str, Any]) -> Certainty | None:
+    """How sure the model was of all that it said, from the last events."""
+    told = event.get("certainty")
+    return None if told is None else Certainty(**told)
