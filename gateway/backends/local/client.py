@@ -79,6 +79,7 @@ class EngineClient:
         n: int = 1,
         tools: Sequence[Mapping[str, Any]] = (),
         form: Mapping[str, Any] | None = None,
+        adapter: str | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Events of one answer: `text`… and `choice_end` of each choice, told apart by `index`,
         then `end`. Closing the generator cancels it.
@@ -97,6 +98,7 @@ class EngineClient:
                 "n": n,
                 "tools": tools,
                 "form": form,
+                "adapter": adapter,
             }
         )
 

@@ -7,6 +7,7 @@ import logging
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import torch
 
@@ -129,9 +130,13 @@ class Engine:
                 limit,
                 gate=Gate(submission.cascade) if submission.cascade is not None else None,
                 constraint=self._grammars.constraint(submission.form) if submission.form else None,
+                adapter=self._adapter(submission.adapter),
             )
             for index in range(submission.n)
         ]
+
+    def _adapter(self, name: str | None) -> Any:
+        return None if name is None else self._model.adapters[name]
 
     def _check_bias(self, params: SamplingParams) -> None:
         size = self._model.vocabulary
