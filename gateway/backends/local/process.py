@@ -35,8 +35,8 @@ END_WITHIN_S = 5.0
 
 
 #: How often a thread looks whether the others have finished before it sleeps: some microseconds.
-#: With both of two cores wanted by others, a step takes 27 ms without looking, 30 after 1,000 looks,
-#: 70 after 10,000; with the cores free it takes 36, 25 and 22.
+#: With both of two cores wanted by others, a step takes 27 ms without looking, 30 with 1,000 looks,
+#: 70 with 10,000; with the cores free it takes 36, 25 and 22.
 SPINS = 2_000
 
 
