@@ -109,7 +109,8 @@ class CallReader:
         elif not self._scan.has_ended:
             arguments = self._scan.taken(self._held)
             self._held = self._held[len(arguments) :]
-            yield Said(call=self.calls - 1, arguments=arguments)
+            if arguments:
+                yield Said(call=self.calls - 1, arguments=arguments)
         else:
             _, marker, rest = self._held.partition(CALL_ENDS)
             if marker:

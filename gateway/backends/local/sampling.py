@@ -10,8 +10,8 @@ import torch
 from gateway.backends.local.constraint import Constraint
 from gateway.backends.local.params import SamplingParams
 
-#: The likeliest tokens among which a nucleus is looked for before the whole vocabulary is sorted:
-#: a full sort takes longer than everything else here.
+#: The likeliest tokens among which a nucleus is looked for before more of them are sorted: to sort
+#: the whole vocabulary takes longer than everything else here.
 _NUCLEUS = 256
 
 _COLDEST = 1e-3
@@ -99,7 +99,12 @@ def nucleus(probabilities: torch.Tensor, top_p: float) -> tuple[torch.Tensor, to
     likeliest, indices = probabilities.topk(size)
     held = likeliest.cumsum(-1)
     if held[-1] < top_p and size < probabilities.shape[-1]:
-        likeliest, indices = probabilities.sort(descending=True)
+        # The less likely ones all together are less than what may be left out.
+        (candidates,) = (probabilities >= (1 - top_p) / probabilities.shape[-1]).nonzero(
+            as_tuple=True
+        )
+        likeliest, order = probabilities[candidates].sort(descending=True)
+        indices = candidates[order]
         held = likeliest.cumsum(-1)
     keep = held - likeliest < top_p
     keep[0] = True
