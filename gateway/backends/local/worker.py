@@ -1,7 +1,7 @@
 """The engine's process: `python -m gateway.backends.local.worker`, started by `process`.
 
 It speaks one JSON object a line on a Unix-domain socket.
-In: `submit` (id, messages, prompt, sampling, cascade), `cancel` (id), `status` (id).
+In: `submit` (id, messages, prompt, sampling, cascade, adapter), `cancel` (id), `status` (id).
 Out: `status` (on connection, whenever it changes, and when asked), `text` and `choice_end` of each
 choice, and at last one of `end`, `low_confidence` and `error`.
 The encoder's process (`encoder_worker`) speaks the same with other fields.
@@ -25,6 +25,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from gateway.backends.local.refused import ModelRefused
 from gateway.backends.local.submission import LAST_EVENTS, Event, Submission
 from gateway.core.cascade import Cascade
 
@@ -87,7 +88,8 @@ class Worker:
         try:
             engine, status = self._load_engine(self._options)
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            kind = "" if isinstance(error, ModelRefused) else f"{type(error).__name__}: "
+            reason = f"{kind}{error}".splitlines()[0]
             self._loop.call_soon_threadsafe(
                 self._announce, None, {"state": "failed", "reason": reason}
             )
@@ -156,10 +158,15 @@ class Worker:
         engine.submit(submissions[number])
 
 
+#: What a submission has under the same name.
+_SUBMITTED = ("messages", "prompt", "caller", "n", "tools", "form", "adapter")
+
+
 def _submission(command: Event, emit: Emit) -> Submission:
     asked = command["cascade"]
     cascade = Cascade(**asked) if asked is not None else None
-    return Submission(command["messages"], command["sampling"], emit, cascade, command["prompt"])
+    fields = {name: command[name] for name in _SUBMITTED}
+    return Submission(asked=command["sampling"], emit=emit, cascade=cascade, **fields)
 
 
 def _loaded(options: argparse.Namespace) -> tuple[Served, Event]:
@@ -169,11 +176,17 @@ def _loaded(options: argparse.Namespace) -> tuple[Served, Event]:
     from gateway.backends.local.load import load
 
     torch.set_num_threads(options.threads or usable_cores())
-    model = load(Path(options.folder), options.dtype)
-    engine = Engine(model, max_concurrent=options.max_concurrent, max_queue=options.max_queue)
+    adapters = {name: Path(folder) for name, folder in options.adapter}
+    model = load(Path(options.folder), options.dtype, adapters)
+    engine = Engine(
+        model,
+        max_concurrent=options.max_concurrent,
+        max_queue=options.max_queue,
+        kv_cache_mb=options.kv_cache_mb,
+    )
     return engine, {
         "state": "ready",
-        "context_window": model.context_window,
+        "context_window": engine.context_window,
         "fingerprint": model.fingerprint,
         "pid": os.getpid(),
     }
@@ -205,8 +218,16 @@ def main(load: Load = _loaded, read: Read = _submission) -> None:
     parser.add_argument("--listener", type=int, help="the socket, listening already")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--threads", type=int)
+    parser.add_argument(
+        "--adapter",
+        type=lambda given: given.split("=", 1),
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER",
+    )
     parser.add_argument("--max-concurrent", type=int, default=8)
     parser.add_argument("--max-queue", type=int, default=64)
+    parser.add_argument("--kv-cache-mb", type=int)
     options = parser.parse_args()
     # The terminal's Ctrl-C is for the gateway, which finishes its streams before it ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
