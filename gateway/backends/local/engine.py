@@ -158,8 +158,13 @@ class Engine:
     def _run(self) -> None:
         with torch.inference_mode():
             while True:
-                self._admit()
-                self._round()
+                try:
+                    self._admit()
+                    self._round()
+                except Exception as error:  # whatever it is, the next requests are to be answered
+                    _log.exception("the engine failed")
+                    for reply in list(self._active):
+                        self._end(reply, _failure(error))
 
     def _admit(self) -> None:
         """Drop what was cancelled and fill the free places; wait while there is nothing to do."""
@@ -200,7 +205,7 @@ class Engine:
             reply = going[choice]
             if isinstance(outcome, Exception):
                 _log.error("a step of the local model failed", exc_info=outcome)
-                self._end(reply, _error("engine_failed", f"The local model failed: {outcome}"))
+                self._end(reply, _failure(outcome))
                 continue
             if choice.finish_reason is not None:
                 self._batching.release(choice)
@@ -217,7 +222,7 @@ class Engine:
                 return  # another choice of it has failed in the same round
             self._inside -= 1
             self._active = [other for other in self._active if other is not reply]
-            self._release(reply)
+        self._release(reply)
         reply.submission.emit(event)
 
     def _release(self, reply: Reply) -> None:
@@ -231,6 +236,10 @@ class Engine:
 
 def _error(code: str, message: str) -> Event:
     return {"type": "error", "code": code, "message": message}
+
+
+def _failure(error: Exception) -> Event:
+    return _error("engine_failed", f"The local model failed: {error}")
 
 
 def cache_tokens(model: LoadedModel, kv_cache_mb: int | None) -> int:
