@@ -65,7 +65,8 @@ class Batching:
             return
         whole = len(place.tokens) // BLOCK * BLOCK
         tokens, adapter = place.tokens[:whole], place.memory.adapter
-        room = self._tokens - sum(other.reserved for other in self._places.values())
+        free = self._tokens - sum(other.reserved for other in self._places.values())
+        room = min(free, self._tokens // 2)  # the memory of what isn't in use is spared
         if 0 < whole <= room and not self._prefixes.holds(tokens, adapter):
             memory = place.memory.kept(whole)
             if memory is not None:

@@ -25,7 +25,7 @@ from gateway.core.errors import ContextTooLong, GatewayError, InvalidRequest
 _log = logging.getLogger(__name__)
 
 #: How large the cache is where nobody says: in bytes, and the context that it holds at least.
-_USUAL_CACHE_BYTES = 320_000_000
+_USUAL_CACHE_BYTES = 192_000_000
 _USUAL_CONTEXT = 8192
 
 
