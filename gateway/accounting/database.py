@@ -104,6 +104,10 @@ ledger = sa.Table(
     sa.Column("cache_write_tokens", sa.Integer),
     sa.Column("audio_input_tokens", sa.Integer),
     sa.Column("audio_output_tokens", sa.Integer),
+    sa.Column("mean_logprob", sa.Double),
+    sa.Column("min_logprob", sa.Double),
+    sa.Column("first_token_entropy", sa.Double),
+    sa.Column("first_token_margin", sa.Double),
     sa.PrimaryKeyConstraint("request_id", "attempt", name="ledger_pkey"),
     sa.Index("ledger_ts", "ts"),
 )

@@ -107,6 +107,8 @@ class Meter(AttemptMeter):
             entry.model_served = item.model_served
         if item.confidence is not None:
             entry.confidence = item.confidence
+        if item.certainty is not None:
+            entry.certainty = item.certainty
         if isinstance(item, Answer):
             self._charge(item.usage if _is_told(item.usage) else self._estimate(item))
             self.end("ok", 200)

@@ -52,7 +52,7 @@ def row_of(entry: LedgerEntry) -> dict[str, Any]:
 
     `messages` stands beside the columns, for a table of its own. Every value is one that JSON has.
     """
-    usage, cost = entry.usage, entry.cost
+    usage, cost, sure = entry.usage, entry.cost, entry.certainty
     prompt_tokens = None if usage is None else _count(usage.prompt_tokens)
     row: dict[str, Any] = {
         "request_id": entry.request_id,
@@ -97,6 +97,10 @@ def row_of(entry: LedgerEntry) -> dict[str, Any]:
         "cache_write_tokens": None if usage is None else _count(usage.cache_write_tokens),
         "audio_input_tokens": None if usage is None else _count(usage.audio_input_tokens),
         "audio_output_tokens": None if usage is None else _count(usage.audio_output_tokens),
+        "mean_logprob": None if sure is None else sure.mean_logprob,
+        "min_logprob": None if sure is None else sure.min_logprob,
+        "first_token_entropy": None if sure is None else sure.first_token_entropy,
+        "first_token_margin": None if sure is None else sure.first_token_margin,
         "messages": entry.messages,
     }
     for name, limit in _TEXT_LIMITS:

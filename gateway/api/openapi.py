@@ -157,6 +157,10 @@ _CALLER_HEADERS: Mapping[str, tuple[str, Schema]] = {
     "x-gateway-policy": ("The policy of this one request.", _STRING),
     "x-gateway-tags": ("`name=value` pairs for the ledger, separated by commas.", _STRING),
     "x-gateway-session": ("The conversation's name, so that it stays on its model.", _STRING),
+    "x-gateway-confidence": (
+        "Whether a local model's answer says how sure it was.",
+        {"type": "boolean"},
+    ),
     "x-client-request-id": ("The client's own id, kept in the ledger.", _STRING),
     "traceparent": ("W3C trace context, passed on.", _STRING),
 }

@@ -185,6 +185,7 @@ _CALLER_HEADERS = frozenset(
         b"x-gateway-policy",
         b"x-gateway-session",
         b"x-gateway-tags",
+        b"x-gateway-confidence",
         b"traceparent",
     }
 )
@@ -205,6 +206,7 @@ def caller_of(scope: Scope, exchange: Exchange) -> Caller:
         session=_printable(texts.get(b"x-gateway-session"), 128),
         tags=_tags(texts.get(b"x-gateway-tags")),
         traceparent=_printable(texts.get(b"traceparent"), 128),
+        wants_confidence=_switch(texts.get(b"x-gateway-confidence"), "x-gateway-confidence"),
     )
 
 
@@ -212,6 +214,14 @@ def _printable(value: str | None, longest: int) -> str | None:
     if value is None or not value:
         return None
     return "".join(char for char in value if char.isprintable())[:longest]
+
+
+def _switch(value: str | None, header: str) -> bool:
+    if value is None or value.lower() == "false":
+        return False
+    if value.lower() != "true":
+        raise InvalidRequest(f"The header {header} must be true or false.", param=header)
+    return True
 
 
 def _threshold(value: str | None) -> float | None:

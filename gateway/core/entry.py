@@ -8,6 +8,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Literal
 
+from gateway.core.certainty import Certainty
 from gateway.core.price import UNPRICED, Cost
 from gateway.core.usage import Usage
 
@@ -20,8 +21,9 @@ class LedgerEntry:
 
     `ts` is when the request arrived (UTC). `latency_ms` runs from the call to its end, `ttft_ms`
     to its first item, `overhead_ms` is the gateway's own time before the call. `confidence` (0..1)
-    is how sure a small model was of its first tokens, where a cascade watched it. `shadow_score` is
-    what the router `shadow_version` would have said; it decided nothing. `messages` (JSON text) are
+    is how sure a small model was of its first tokens, where a cascade watched it, `certainty` of
+    the whole answer. `shadow_score` is what the router `shadow_version` would have said; it decided
+    nothing. `messages` (JSON text) are
     set only where the configuration keeps them, apart from the row; `earlier_usd` is what the
     request's earlier attempts cost, and stands in their own rows.
     """
@@ -45,6 +47,7 @@ class LedgerEntry:
     policy: str | None = None
     propensity: float = 1.0
     confidence: float | None = None
+    certainty: Certainty | None = None
     shadow_version: str | None = None
     shadow_score: float | None = None
     outcome: Outcome = "cancelled"

@@ -77,8 +77,11 @@ class Forwarding(Protocol):
 class TokenCounter(Protocol):
     """Counts a conversation's tokens by the model's own tokenizer and chat template."""
 
-    def exceeds(self, messages: Sequence[Any], limit: int) -> bool:
-        """Whether the prompt has more than `limit` tokens; bounded work however long it is."""
+    def exceeds(self, messages: Sequence[Any], limit: int, tools: Sequence[Any] = ()) -> bool:
+        """Whether the prompt, which tells of the tools, has more than `limit` tokens.
+
+        Bounded work however long it is.
+        """
 
 
 class Balancer(Protocol):

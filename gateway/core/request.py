@@ -49,7 +49,10 @@ class ChatRequest:
 
 @dataclass(slots=True, frozen=True)
 class Caller:
-    """Who asks and how: what the request's headers say, apart from the body."""
+    """Who asks and how: what the request's headers say, apart from the body.
+
+    `wants_confidence` asks for how sure the model was, in the answer, where the backend can tell.
+    """
 
     request_id: str
     key_id: str | None = None
@@ -59,3 +62,4 @@ class Caller:
     session: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
     traceparent: str | None = None
+    wants_confidence: bool = False

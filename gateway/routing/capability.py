@@ -152,13 +152,20 @@ class CapabilityFilter:
         limit = window - reserved
         counter = self.counters.get(deployment.name)
         if counter is not None:
-            too_long = limit <= 0 or counter.exceeds(request.messages, limit)
+            too_long = limit <= 0 or counter.exceeds(
+                request.messages, limit, _tools_of(request.payload)
+            )
         else:
             too_long = limit <= 0 or _surely_longer(request, limit)
         if not too_long:
             return None
         detail = f"more than {max(limit, 0)} tokens beside {reserved} for the answer"
         return Exclusion(deployment, "context_too_long", detail)
+
+
+def _tools_of(payload: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The tools that the prompt tells of."""
+    return () if payload.get("tool_choice") == "none" else payload.get("tools") or ()
 
 
 def _surely_longer(request: ChatRequest, limit: int) -> bool:

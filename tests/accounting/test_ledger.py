@@ -21,6 +21,7 @@ from gateway.accounting import database
 from gateway.accounting.ledger import Ledger
 from gateway.accounting.query import LedgerReader
 from gateway.accounting.row import COLUMNS
+from gateway.core.certainty import Certainty
 from gateway.core.entry import LedgerEntry
 from gateway.core.errors import LedgerUnavailable
 from gateway.core.price import Cost
@@ -51,6 +52,7 @@ def test_a_row_comes_back_as_the_design_lists_it(ledger_url: str) -> None:
         propensity=0.9,
         policy="cheap",
         confidence=0.75,
+        certainty=Certainty(-0.5, -3.25, 1.5, 0.125),
         shadow_version="c2",
         shadow_score=0.5,
         stream=True,
@@ -107,6 +109,10 @@ def test_a_row_comes_back_as_the_design_lists_it(ledger_url: str) -> None:
         "cache_write_tokens": 2,
         "audio_input_tokens": 1,
         "audio_output_tokens": 5,
+        "mean_logprob": -0.5,
+        "min_logprob": -3.25,
+        "first_token_entropy": 1.5,
+        "first_token_margin": 0.125,
     }
     assert tuple(row) == COLUMNS
     assert {type(name) for name in row} == {str}  # what JSON encoders insist on
@@ -464,10 +470,19 @@ def test_the_largest_row_stays_under_a_kilobyte(tmp_path: Path) -> None:
     scores = ("score", "threshold", "confidence", "shadow_score", "propensity")
     times = ("latency_ms", "ttft_ms", "overhead_ms")
     numbers = dict.fromkeys((*scores, *times, "energy_wh"), 0.1)
+    sure = Certainty(*[-0.1] * 4)
     tags = {f"key{i}": long[:20] for i in range(100)}
     usage = Usage(2**31, 2**31, 2**31, 2**31, source="estimated")
     rows = [
-        entry(request_id=f"{i:048}", cost=cost, tags=tags, usage=usage, **changes, **numbers)
+        entry(
+            request_id=f"{i:048}",
+            cost=cost,
+            tags=tags,
+            usage=usage,
+            certainty=sure,
+            **changes,
+            **numbers,
+        )
         for i in range(500)
     ]
     record(f"sqlite:///{tmp_path}/ledger.db", *rows)

@@ -174,12 +174,21 @@ def test_the_callers_headers() -> None:
             (b"x-gateway-tags", b"team=search, env=prod"),
             (b"x-gateway-session", b"s-1"),
             (b"x-client-request-id", b"mine\x07"),
+            (b"x-gateway-confidence", b"True"),
         ),
         Exchange(key_id="abc"),
     )
     assert (caller.threshold, caller.policy, caller.session) == (0.25, "cheap", "s-1")
     assert caller.tags == {"team": "search", "env": "prod"}
     assert (caller.client_request_id, caller.key_id) == ("mine", "abc")
+    assert caller.wants_confidence
+
+
+@pytest.mark.parametrize("value", [b"1", b"yes", b""])
+def test_a_bad_confidence_header_is_refused(value: bytes) -> None:
+    assert not caller_of(scope((b"x-gateway-confidence", b"false")), Exchange()).wants_confidence
+    with pytest.raises(InvalidRequest, match="true or false"):
+        caller_of(scope((b"x-gateway-confidence", value)), Exchange())
 
 
 @pytest.mark.parametrize("value", [b"high", b"1.01", b"-0.1", b"nan", b"inf"])

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from gateway.backends.local.adapters import missing_of
+from gateway.backends.local.calls import CallReader, Said
 from gateway.backends.local.client import RESTART_RETRY_AFTER_S, EngineClient
-from gateway.backends.local.completion import Completion
-from gateway.backends.local.conversation import turns_of
+from gateway.backends.local.completion import Choice, Completion
 from gateway.backends.local.folder import folder_of, served_name
+from gateway.backends.local.forms import form_of, tools_of
 from gateway.backends.local.honoured import ignored_in, unsupported_in
 from gateway.backends.local.params import asked_of
 from gateway.backends.local.process import EngineProcess
-from gateway.backends.local.submission import usage_of
+from gateway.backends.local.submission import certainty_of, usage_of
 from gateway.backends.local.tokens import TokenCounter
-from gateway.core.answer import Item
+from gateway.core.answer import Chunk, Item
 from gateway.core.cascade import Cascade
 from gateway.core.deployment import Capability, Deployment
 from gateway.core.errors import EngineUnavailable
@@ -27,7 +28,15 @@ from gateway.core.request import Caller, ChatRequest
 from gateway.core.usage import UsageSource
 
 #: What the engine can do beyond plain text; the router sends the rest elsewhere.
-LOCAL_CAPABILITIES: frozenset[Capability] = frozenset()
+LOCAL_CAPABILITIES = frozenset(
+    {
+        Capability.JSON_OBJECT,
+        Capability.JSON_SCHEMA,
+        Capability.LOGPROBS,
+        Capability.MULTIPLE_CHOICES,
+        Capability.TOOLS,
+    }
+)
 
 
 class LocalBackend:
@@ -127,7 +136,7 @@ class LocalBackend:
         counter = await asyncio.to_thread(lambda: self.counter)
         if counter is None:
             raise EngineUnavailable(f"The tokenizer of {self._model} is not here.", status=503)
-        return await asyncio.to_thread(counter.count, request.messages)
+        return await asyncio.to_thread(counter.count, request.messages, tools_of(request.payload))
 
     async def call(
         self,
@@ -149,22 +158,31 @@ class LocalBackend:
                 status=503,
                 retry_after_s=RESTART_RETRY_AFTER_S,
             )
+        payload = request.payload
         completion = Completion(
             deployment.adapter or served_name(self._model),
             client.status["fingerprint"],
             include_usage=request.include_usage,
+            has_logprobs=bool(payload.get("logprobs")),
+            has_confidence=caller.wants_confidence,
         )
+        tools, n = tools_of(payload), payload.get("n") or 1
+        choices = [Choice(CallReader() if tools else None) for _ in range(n)]
         events = client.generate(
-            turns_of(request.messages),
+            request.messages,
             asked_of(request),
-            cascade,
+            cascade if n == 1 else None,
             prompt=_prompt_of(request),
+            caller=caller.key_id,
+            n=n,
+            tools=tools,
+            form=form_of(payload),
             adapter=deployment.adapter,
         )
         async with aclosing(events):
             items = _streamed if request.stream else _whole
             ignored = ignored_in(request.payload, request.messages)
-            async for item in items(completion, events):
+            async for item in items(completion, choices, events):
                 item.ignored, ignored = ignored, ()
                 yield item
 
@@ -175,35 +193,54 @@ def _prompt_of(request: ChatRequest) -> str | None:
 
 
 async def _whole(
-    completion: Completion, events: AsyncGenerator[Mapping[str, Any], None]
+    completion: Completion,
+    choices: Sequence[Choice],
+    events: AsyncGenerator[Mapping[str, Any], None],
 ) -> AsyncGenerator[Item, None]:
-    pieces: list[str] = []
-    finish_reason = "stop"
     async for event in events:
-        if event["type"] == "text":
-            pieces.append(event["text"])
-        elif event["type"] == "choice_end":
-            finish_reason = event["finish_reason"]
-        else:
-            answer = completion.answer("".join(pieces), finish_reason, usage_of(event))
+        if event["type"] == "end":
+            answer = completion.answer(choices, usage_of(event), certainty_of(event))
             answer.confidence = event.get("confidence")
             yield answer
+            return
+        choice = choices[event["index"]]
+        if event["type"] == "text":
+            choice.push(event["text"])
+            choice.logprobs += event.get("logprobs", ())
+        else:
+            choice.end(event["finish_reason"])
 
 
 async def _streamed(
-    completion: Completion, events: AsyncGenerator[Mapping[str, Any], None]
+    completion: Completion,
+    choices: Sequence[Choice],
+    events: AsyncGenerator[Mapping[str, Any], None],
 ) -> AsyncGenerator[Item, None]:
     opened = False
     async for event in events:
         # Not before the engine's first word: until then a failure can still become a fallback.
         if not opened:
             opened = True
-            opening = completion.opening()
-            opening.confidence = event.get("confidence")
-            yield opening
-        if event["type"] == "text":
-            yield completion.text(event["text"])
-        elif event["type"] == "choice_end":
-            yield completion.finish(event["finish_reason"])
-        else:
-            yield completion.usage(usage_of(event))
+            for index in range(len(choices)):
+                opening = completion.opening(index)
+                opening.confidence = event.get("confidence")
+                yield opening
+        if event["type"] == "end":
+            yield completion.usage(usage_of(event), certainty_of(event))
+            return
+        for chunk in _chunks(completion, choices[event["index"]], event):
+            yield chunk
+
+
+def _chunks(completion: Completion, choice: Choice, event: Mapping[str, Any]) -> Iterator[Chunk]:
+    index = event["index"]
+    if event["type"] == "text":
+        logprobs = event.get("logprobs", [])
+        said = choice.push(event["text"]) or ([Said()] if logprobs else [])
+        for part in said:
+            yield completion.said(index, part, logprobs)
+            logprobs = []
+    else:
+        for part in choice.end(event["finish_reason"]):
+            yield completion.said(index, part, [])
+        yield completion.finish(index, choice.finish_reason, certainty_of(event))

@@ -73,19 +73,34 @@ class EngineClient:
         messages: Sequence[Mapping[str, Any]],
         sampling: Mapping[str, Any],
         cascade: Cascade | None = None,
+        *,
         prompt: str | None = None,
+        caller: str | None = None,
+        n: int = 1,
+        tools: Sequence[Mapping[str, Any]] = (),
+        form: Mapping[str, Any] | None = None,
         adapter: str | None = None,
     ) -> AsyncGenerator[Event, None]:
         """Events of one answer: `text`… and `choice_end` of each choice, told apart by `index`,
         then `end`. Closing the generator cancels it.
 
-        A `prompt` is a text to be gone on with, in place of messages; `adapter` names the one
-        that the model is to answer with.
+        See `Submission` for what is asked.
 
         Raises EngineUnavailable, StreamInterrupted, LowConfidence, ContextTooLong, InvalidRequest.
         """
-        asked = {"messages": messages, "prompt": prompt, "sampling": sampling}
-        return self.events({**asked, "cascade": cascade, "adapter": adapter})
+        return self.events(
+            {
+                "messages": messages,
+                "sampling": sampling,
+                "cascade": cascade,
+                "prompt": prompt,
+                "caller": caller,
+                "n": n,
+                "tools": tools,
+                "form": form,
+                "adapter": adapter,
+            }
+        )
 
     async def events(self, asked: Mapping[str, Any]) -> AsyncGenerator[Event, None]:
         """As `generate`, of any job for an engine; `asked` are the fields of its `submit`."""

@@ -16,10 +16,13 @@ from transformers import AutoModel
 from transformers.utils import logging as transformers_logging
 
 from gateway.backends.local.folder import context_window_of, read_json
-from gateway.backends.local.load import number_format, quantised
 from gateway.backends.local.loadable import check_folder
+from gateway.backends.local.network.rounding import rounded
 from gateway.backends.local.tokens import pieces_of
 from gateway.core.errors import ContextTooLong
+
+#: What weights are loaded as; int8 ones are rounded afterwards.
+_NUMBERS = {"auto": torch.float32, "float32": torch.float32}
 
 #: Texts up to so many characters are tokenised whole, however many tokens they turn out to be.
 _SHORT = 16_384
@@ -49,13 +52,13 @@ class Encoder:
         transformers_logging.disable_progress_bar()
         takes_mean = _takes_mean(folder)
         network = AutoModel.from_pretrained(
-            folder, dtype=number_format(dtype), local_files_only=True
+            folder, dtype=_NUMBERS.get(dtype, torch.bfloat16), local_files_only=True
         ).eval()
         tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return cls(
-            network=quantised(network) if dtype == "int8" else network,
+            network=rounded(network) if dtype == "int8" else network,
             tokenizer=tokenizer,
             most_tokens=_most_tokens(network.config.to_dict(), folder),
             takes_mean=takes_mean,

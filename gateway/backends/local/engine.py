@@ -5,14 +5,18 @@ from __future__ import annotations
 import collections
 import logging
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import torch
 
-from gateway.backends.local.decoding import TakingTurns
+from gateway.backends.local.batching import Batching
+from gateway.backends.local.constraint import Grammars
 from gateway.backends.local.gate import Gate
 from gateway.backends.local.load import LoadedModel
-from gateway.backends.local.params import DEFAULT_MAX_TOKENS, SamplingParams
+from gateway.backends.local.network.slots import BLOCK, whole_blocks
+from gateway.backends.local.params import DEFAULT_MAX_TOKENS, MOST_CHOICES, SamplingParams
 from gateway.backends.local.reply import Reply
 from gateway.backends.local.sequence import Answering
 from gateway.backends.local.submission import LAST_EVENTS, Event, Submission
@@ -20,18 +24,41 @@ from gateway.core.errors import ContextTooLong, GatewayError, InvalidRequest
 
 _log = logging.getLogger(__name__)
 
+#: How large the cache is where nobody says: in bytes, and the context that it holds at least.
+_USUAL_CACHE_BYTES = 192_000_000
+_USUAL_CONTEXT = 8192
+
 
 class Engine:
     """One thread runs the model, another tokenises; `submit` may be called from any thread."""
 
-    def __init__(self, model: LoadedModel, *, max_concurrent: int, max_queue: int) -> None:
-        """At most `max_concurrent` answers are in progress while `max_queue` more wait."""
+    def __init__(
+        self,
+        model: LoadedModel,
+        *,
+        max_concurrent: int,
+        max_queue: int,
+        kv_cache_mb: int | None = None,
+    ) -> None:
+        """At most `max_concurrent` answers are in progress while `max_queue` more wait.
+
+        `kv_cache_mb` is what all their tokens and those of kept prefixes may take, in millions of
+        bytes; None leaves it to `cache_tokens`.
+        """
         self._model = model
-        self._decoder = TakingTurns(model)
+        tokens = cache_tokens(model, kv_cache_mb)
+        #: The most tokens of one prompt and its answer.
+        self.context_window = min(model.context_window, tokens)
+        # A request's choices are always written together, however few requests are.
+        sequences = max(max_concurrent, MOST_CHOICES)
+        model.network.open(sequences, self.context_window)
+        self._batching = Batching(model.network, sequences=sequences, tokens=tokens)
+        self._tokens = tokens
+        self._grammars = Grammars(model.tokenizer, model.vocabulary, sorted(model.end_tokens))
         self._max_concurrent = max_concurrent
         self._max_inside = max_concurrent + max_queue
         self._inside = 0
-        self._ready: collections.deque[Reply] = collections.deque()
+        self._ready: list[Reply] = []
         self._active: list[Reply] = []
         self._changed = threading.Condition()
         self._tokenising = ThreadPoolExecutor(1, "tokenise")
@@ -59,11 +86,12 @@ class Engine:
             return
         try:
             reply = Reply(submission, self._choices_of(submission))
+            self._check_room(reply.choices)
         except GatewayError as error:
             self._leave()
             refusal = _error(str(error.code or "invalid_request"), error.message)
             param = "messages" if submission.prompt is None else "prompt"
-            submission.emit({**refusal, "param": param})
+            submission.emit({**refusal, "param": error.param or param})
         except Exception:
             _log.exception("a request could not be prepared")
             self._leave()
@@ -76,12 +104,16 @@ class Engine:
     def _choices_of(self, submission: Submission) -> list[Answering]:
         """Tokenise and check against the context window. Raises InvalidRequest."""
         tokenizer, text = self._model.tokenizer, submission.prompt
-        prompt = tokenizer.encode(submission.messages) if text is None else tokenizer.plain(text)
+        if text is None:
+            prompt = tokenizer.encode(submission.messages, submission.tools)
+        else:
+            prompt = tokenizer.plain(text)
         said = "conversation" if text is None else "prompt"
         if not prompt:
             raise InvalidRequest(f"The {said} has no text.")
         params = SamplingParams.of(submission.asked, self._model.sampling_defaults)
-        window = self._model.context_window
+        self._check_bias(params)
+        window = self.context_window
         room = window - len(prompt)
         if room < (params.max_tokens or 1):
             asked = f" and {params.max_tokens} for the answer" if params.max_tokens else ""
@@ -90,45 +122,93 @@ class Engine:
                 f"the model's context window is {window} tokens."
             )
         limit = params.max_tokens or min(room, DEFAULT_MAX_TOKENS)
-        gate = Gate(submission.cascade) if submission.cascade is not None else None
-        return [Answering(self._model, prompt, params, limit, gate, submission.adapter)]
+        return [
+            Answering(
+                self._model,
+                prompt,
+                params.of_choice(index),
+                limit,
+                gate=Gate(submission.cascade) if submission.cascade is not None else None,
+                constraint=self._grammars.constraint(submission.form) if submission.form else None,
+                adapter=self._adapter(submission.adapter),
+            )
+            for index in range(submission.n)
+        ]
+
+    def _adapter(self, name: str | None) -> Any:
+        return None if name is None else self._model.adapters[name]
+
+    def _check_bias(self, params: SamplingParams) -> None:
+        size = self._model.vocabulary
+        for token, _ in params.logit_bias:
+            if token >= size:
+                raise InvalidRequest(
+                    f"logit_bias names the token {token}; the model has {size} tokens.",
+                    param="logit_bias",
+                )
+
+    def _check_room(self, choices: Sequence[Answering]) -> None:
+        needed = sum(whole_blocks(choice.longest) for choice in choices)
+        if needed > self._tokens:
+            raise ContextTooLong(
+                f"The {len(choices)} choices may come to {needed} tokens; "
+                f"the cache of the local model holds {self._tokens} (kv_cache_mb)."
+            )
 
     def _run(self) -> None:
         with torch.inference_mode():
             while True:
-                self._admit()
-                self._round()
+                try:
+                    self._admit()
+                    self._round()
+                except Exception as error:  # whatever it is, the next requests are to be answered
+                    _log.exception("the engine failed")
+                    for reply in list(self._active):
+                        self._end(reply, _failure(error))
 
     def _admit(self) -> None:
         """Drop what was cancelled and fill the free places; wait while there is nothing to do."""
         with self._changed:
             while True:
-                self._ready = collections.deque(filter(self._wanted, self._ready))
-                self._active = list(filter(self._wanted, self._active))
+                self._ready = [reply for reply in self._ready if not self._is_cancelled(reply)]
+                self._active = [reply for reply in self._active if not self._is_cancelled(reply)]
                 while self._ready and len(self._active) < self._max_concurrent:
-                    self._active.append(self._ready.popleft())
+                    reply = self._next()
+                    if not self._batching.admits(reply.choices):
+                        break
+                    self._ready.remove(reply)
+                    self._active.append(reply)
                 if self._active:
                     return
                 self._changed.wait()
 
-    def _wanted(self, reply: Reply) -> bool:
+    def _next(self) -> Reply:
+        """Of the caller with the fewest answers in progress, the one that has waited longest."""
+        active = collections.Counter(reply.submission.caller for reply in self._active)
+        return min(self._ready, key=lambda reply: active[reply.submission.caller])
+
+    def _is_cancelled(self, reply: Reply) -> bool:
         is_cancelled = reply.submission.cancelled.is_set()
-        self._inside -= is_cancelled
-        return not is_cancelled
+        if is_cancelled:
+            self._inside -= 1
+            self._release(reply)
+        return is_cancelled
 
     def _round(self) -> None:
-        going = [
-            (reply, choice)
+        going = {
+            choice: reply
             for reply in self._active
             for choice in reply.choices
             if choice.finish_reason is None
-        ]
-        for position, outcome in self._decoder.advance([choice for _, choice in going]):
-            reply, choice = going[position]
+        }
+        for choice, outcome in self._batching.advance(list(going)):
+            reply = going[choice]
             if isinstance(outcome, Exception):
                 _log.error("a step of the local model failed", exc_info=outcome)
-                self._end(reply, _error("engine_failed", f"The local model failed: {outcome}"))
+                self._end(reply, _failure(outcome))
                 continue
+            if choice.finish_reason is not None:
+                self._batching.release(choice)
             for event in reply.events(choice, outcome):
                 if event["type"] in LAST_EVENTS:
                     self._end(reply, event)
@@ -138,9 +218,16 @@ class Engine:
     def _end(self, reply: Reply, event: Event) -> None:
         """Free the request's place, and only then tell: whoever hears of it may look at once."""
         with self._changed:
+            if not any(one is reply for one in self._active):
+                return  # another choice of it has failed in the same round
             self._inside -= 1
             self._active = [other for other in self._active if other is not reply]
+        self._release(reply)
         reply.submission.emit(event)
+
+    def _release(self, reply: Reply) -> None:
+        for choice in reply.choices:
+            self._batching.release(choice)
 
     def _leave(self) -> None:
         with self._changed:
@@ -149,3 +236,21 @@ class Engine:
 
 def _error(code: str, message: str) -> Event:
     return {"type": "error", "code": code, "message": message}
+
+
+def _failure(error: Exception) -> Event:
+    return _error("engine_failed", f"The local model failed: {error}")
+
+
+def cache_tokens(model: LoadedModel, kv_cache_mb: int | None) -> int:
+    """How many tokens a cache of so many millions of bytes holds, in whole blocks.
+
+    Without a size it is one that holds a context window, or its first tokens where that is long.
+    """
+    usual = max(_USUAL_CACHE_BYTES, min(model.context_window, _USUAL_CONTEXT) * _bytes_of(model))
+    size = usual if kv_cache_mb is None else kv_cache_mb * 1_000_000
+    return max(1, size // _bytes_of(model) // BLOCK) * BLOCK
+
+
+def _bytes_of(model: LoadedModel) -> int:
+    return max(1, model.network.bytes_per_token)

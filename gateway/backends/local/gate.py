@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import torch
-
 from gateway.core.cascade import Cascade
 
 
@@ -25,10 +23,10 @@ class Gate:
         """Whether the model wasn't sure enough."""
         return not self._cascade.commits(self.confidence)
 
-    def observe(self, logits: torch.Tensor, token: int) -> None:
+    def observe(self, logprob: float) -> None:
         """Note how likely the model itself thought a token, before temperature and penalties."""
         if len(self._logprobs) < self._cascade.hold_tokens:
-            self._logprobs.append(float(logits[token] - logits.logsumexp(-1)))
+            self._logprobs.append(logprob)
 
     def push(self, text: str, *, ended: bool) -> list[str]:
         """Take the text of a step; the pieces that may be told now."""

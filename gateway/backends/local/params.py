@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.core.request import ChatRequest
@@ -11,33 +11,58 @@ from gateway.core.request import ChatRequest
 #: The longest answer when the client names no limit, in tokens; less where the context window ends.
 DEFAULT_MAX_TOKENS = 1024
 
+#: The most choices of one request.
+MOST_CHOICES = 8
+
 #: No vocabulary is larger.
 _MOST_TOP_K = 2**31 - 1
 
-_NUMBERS = ("temperature", "top_p", "top_k", "seed", "presence_penalty", "frequency_penalty")
+_NUMBERS = (
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "seed",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+)
 
 
 @dataclass(slots=True, frozen=True)
 class SamplingParams:
     """Sampling of one answer. Temperature 0 is greedy; `top_k` 0 and `top_p` 1 keep every token.
 
-    `max_tokens` None means `DEFAULT_MAX_TOKENS`; `seed` None means a random one.
+    `min_p` leaves out tokens that are less likely than that part of the likeliest one's.
+    `repetition_penalty` divides the logits of tokens that the prompt or the answer has, as in
+    CTRL (arXiv 1909.05858); `logit_bias` is added to those of its token ids. `max_tokens` None
+    means `DEFAULT_MAX_TOKENS`; `seed` None means a random one. `top_logprobs` is how many
+    alternatives are told of each token, None for no logprobs at all.
     """
 
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
+    min_p: float = 0.0
     seed: int | None = None
     max_tokens: int | None = None
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    top_logprobs: int | None = None
     stop: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, asked: Mapping[str, Any], defaults: Mapping[str, Any]) -> SamplingParams:
         """What `asked_of` read from a request, over the model's defaults."""
         fields = {**defaults, **asked}
-        return cls(**{**fields, "stop": tuple(fields.get("stop", ()))})
+        bias = tuple((int(token), value) for token, value in fields.get("logit_bias", ()))
+        return cls(**{**fields, "stop": tuple(fields.get("stop", ())), "logit_bias": bias})
+
+    def of_choice(self, index: int) -> SamplingParams:
+        """The same for another choice of the request, which draws other tokens."""
+        return self if self.seed is None else replace(self, seed=self.seed + index)
 
 
 def asked_of(request: ChatRequest) -> dict[str, Any]:
@@ -52,6 +77,10 @@ def asked_of(request: ChatRequest) -> dict[str, Any]:
         asked["top_k"] = max(0, int(min(asked["top_k"], _MOST_TOP_K)))
     if request.max_tokens is not None:
         asked["max_tokens"] = request.max_tokens
+    if payload.get("logit_bias"):
+        asked["logit_bias"] = list(payload["logit_bias"].items())
+    if payload.get("logprobs"):
+        asked["top_logprobs"] = payload.get("top_logprobs") or 0
     stop = payload.get("stop") or ()
     asked["stop"] = [stop] if isinstance(stop, str) else [text for text in stop if text]
     return asked

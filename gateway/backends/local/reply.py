@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 
+from gateway.backends.local.logprobs import Doubts
 from gateway.backends.local.sequence import Answering
 from gateway.backends.local.submission import Event, Submission
 
@@ -20,20 +22,34 @@ class Reply:
         gate = choice.gate
         ended = choice.finish_reason is not None
         index = self.choices.index(choice)
+        mark: Event = {}
         if gate is None:
-            pieces, mark = [text] if text else [], {}
+            pieces = [text] if text else []
         else:
             pieces = gate.push(text, ended=ended)
             mark = {"confidence": gate.confidence}
-        for piece in pieces:
-            yield {"type": "text", "index": index, "text": piece, **mark}
+        yield from self._texts(index, choice, pieces, mark)
         if gate is not None and gate.refused:
             yield {"type": "low_confidence", **self._used(), **mark}
         elif ended:
+            is_last = all(one.finish_reason is not None for one in self.choices)
+            mark |= self._certainty() if is_last else {}
             finish_reason = choice.finish_reason
             yield {"type": "choice_end", "index": index, "finish_reason": finish_reason, **mark}
-            if all(one.finish_reason is not None for one in self.choices):
+            if is_last:
                 yield {"type": "end", **self._used(), **mark}
+
+    def _texts(
+        self, index: int, choice: Answering, pieces: Sequence[str], mark: Event
+    ) -> Iterator[Event]:
+        """The pieces, the first of them with the logprobs that have become tellable."""
+        logprobs = choice.told_logprobs() if pieces or choice.finish_reason is not None else []
+        if logprobs and not pieces:
+            pieces = [""]
+        for piece in pieces:
+            told = {"logprobs": logprobs} if logprobs else {}
+            logprobs = []
+            yield {"type": "text", "index": index, "text": piece, **told, **mark}
 
     def _used(self) -> Event:
         return {
@@ -42,3 +58,7 @@ class Reply:
             "completion_tokens": sum(choice.completion_tokens for choice in self.choices),
             "compute_s": sum(choice.compute_s for choice in self.choices),
         }
+
+    def _certainty(self) -> Event:
+        certainty = Doubts.of_all(choice.doubts for choice in self.choices)
+        return {} if certainty is None else {"certainty": asdict(certainty)}

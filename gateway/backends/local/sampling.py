@@ -1,15 +1,17 @@
-"""The next token from a model's logits: penalties, temperature, top-k, top-p, seed."""
+"""The next token from a model's logits: penalties, bias, temperature, top-k, top-p, min-p, seed."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 import torch
 
+from gateway.backends.local.constraint import Constraint
 from gateway.backends.local.params import SamplingParams
 
-#: The likeliest tokens among which a nucleus is looked for before the whole vocabulary is sorted:
-#: a full sort takes longer than everything else here.
+#: The likeliest tokens among which a nucleus is looked for before more of them are sorted: to sort
+#: the whole vocabulary takes longer than everything else here.
 _NUCLEUS = 256
 
 _COLDEST = 1e-3
@@ -18,9 +20,18 @@ _COLDEST = 1e-3
 class Sampler:
     """Chooses the tokens of one answer, from a random state of its own."""
 
-    def __init__(self, params: SamplingParams) -> None:
+    def __init__(
+        self,
+        params: SamplingParams,
+        prompt: Iterable[int] = (),
+        constraint: Constraint | None = None,
+    ) -> None:
         self._params = params
+        self._constraint = constraint
         self._counts: Counter[int] = Counter()
+        self._seen = set(prompt) if params.repetition_penalty != 1 else set()
+        self._counts_tokens = bool(params.presence_penalty or params.frequency_penalty)
+        self._changes_always = bool(params.logit_bias or constraint or self._seen)
         self._generator = torch.Generator()
         if params.seed is None:
             self._generator.seed()
@@ -28,22 +39,38 @@ class Sampler:
             self._generator.manual_seed(params.seed % 2**63)
 
     def choose(self, logits: torch.Tensor) -> int:
-        """One token id for float logits of shape (vocabulary,)."""
+        """One token id for float logits of shape (vocabulary,), which stay as they are."""
+        if self._changes_always or self._counts:
+            logits = self._changed(logits.clone())
         params = self._params
-        logits = self._penalised(logits)
         token = int(logits.argmax()) if params.temperature == 0 else self._drawn(logits)
-        if params.presence_penalty or params.frequency_penalty:
+        if self._counts_tokens:
             self._counts[token] += 1
+        if params.repetition_penalty != 1:
+            self._seen.add(token)
+        if self._constraint is not None:
+            self._constraint.accept(token)
         return token
 
-    def _penalised(self, logits: torch.Tensor) -> torch.Tensor:
-        """OpenAI's penalties: each token so far costs count × frequency + presence."""
-        if not self._counts:
-            return logits
-        tokens = torch.tensor(list(self._counts))
-        counts = torch.tensor(list(self._counts.values()), dtype=logits.dtype)
-        logits = logits.clone()
-        logits[tokens] -= counts * self._params.frequency_penalty + self._params.presence_penalty
+    def _changed(self, logits: torch.Tensor) -> torch.Tensor:
+        """Penalties, bias, and last what can't come next. In place.
+
+        OpenAI's penalties: each token so far costs count × frequency + presence.
+        """
+        params = self._params
+        if self._seen:
+            tokens = torch.tensor(sorted(self._seen))
+            found = logits[tokens]
+            penalty = params.repetition_penalty
+            logits[tokens] = torch.where(found > 0, found / penalty, found * penalty)
+        if self._counts:
+            tokens = torch.tensor(list(self._counts))
+            counts = torch.tensor(list(self._counts.values()), dtype=logits.dtype)
+            logits[tokens] -= counts * params.frequency_penalty + params.presence_penalty
+        for token, bias in params.logit_bias:
+            logits[token] += bias
+        if self._constraint is not None:
+            self._constraint.restrict(logits)
         return logits
 
     def _drawn(self, logits: torch.Tensor) -> int:
@@ -56,6 +83,9 @@ class Sampler:
         if params.top_p < 1:
             probabilities, kept = nucleus(probabilities, params.top_p)
             tokens = kept if tokens is None else tokens[kept]
+        if params.min_p > 0:
+            least = params.min_p * probabilities.max()
+            probabilities = probabilities.where(probabilities >= least, 0)
         index = int(torch.multinomial(probabilities, 1, generator=self._generator))
         return index if tokens is None else int(tokens[index])
 
@@ -69,7 +99,12 @@ def nucleus(probabilities: torch.Tensor, top_p: float) -> tuple[torch.Tensor, to
     likeliest, indices = probabilities.topk(size)
     held = likeliest.cumsum(-1)
     if held[-1] < top_p and size < probabilities.shape[-1]:
-        likeliest, indices = probabilities.sort(descending=True)
+        # The less likely ones all together are less than what may be left out.
+        (candidates,) = (probabilities >= (1 - top_p) / probabilities.shape[-1]).nonzero(
+            as_tuple=True
+        )
+        likeliest, order = probabilities[candidates].sort(descending=True)
+        indices = candidates[order]
         held = likeliest.cumsum(-1)
     keep = held - likeliest < top_p
     keep[0] = True

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-import torch
-from transformers.cache_utils import DynamicCache
+import collections
+from typing import Any
 
+import torch
+
+from gateway.backends.local.constraint import Constraint
 from gateway.backends.local.gate import Gate
 from gateway.backends.local.load import LoadedModel
+from gateway.backends.local.logprobs import Doubts, entry_of
 from gateway.backends.local.params import SamplingParams
 from gateway.backends.local.sampling import Sampler
 from gateway.backends.local.stopping import StopFilter
@@ -20,11 +24,12 @@ _LONGEST_CHARACTER = 4
 class Answering:
     """An answer in progress.
 
-    `pending` are the token ids that the network hasn't read yet, `cache` is what it keeps of those
-    that it has. `finish_reason` is None until the answer has ended, then `stop` or `length`;
-    `completion_tokens` leaves out the token that ends an answer; `compute_s` is the time that the
-    network took for it, in seconds; `gate` is where a cascade watches it; `adapter` names the LoRA
-    adapter that the network runs with, if any.
+    `pending` are the token ids that the network hasn't read yet; `longest` is how many tokens it
+    may come to, with the prompt; `adapter` is the LoRA adapter that it is to be read with.
+    `cached_tokens` of the prompt had been read before. `finish_reason` is None until the answer
+    has ended, then `stop` or `length`; `completion_tokens` leaves out the token that ends an
+    answer; `compute_s` is the time that the network took for it, in seconds; `gate` is where a
+    cascade watches it.
     """
 
     def __init__(
@@ -34,20 +39,28 @@ class Answering:
         params: SamplingParams,
         max_tokens: int,
         gate: Gate | None = None,
-        adapter: str | None = None,
+        constraint: Constraint | None = None,
+        adapter: Any = None,
     ) -> None:
         self._model = model
         self._max_tokens = max_tokens
-        self._sampler = Sampler(params)
+        self._top_logprobs = params.top_logprobs
+        self._constraint = constraint
+        self._sampler = Sampler(params, prompt, constraint)
         self._stops = StopFilter(params.stop)
         self._tokens: list[int] = []
         self._shown_from = 0
         self._shown_to = 0
+        self._readable_characters = 0
+        self._shown_characters = 0
+        #: Logprobs that aren't told yet, each with where its token's text begins.
+        self._untold: collections.deque[tuple[int, dict[str, Any]]] = collections.deque()
+        self.doubts = Doubts()
         self.gate = gate
         self.adapter = adapter
         self.pending = prompt
-        self.cache: DynamicCache | None = None
         self.prompt_tokens = len(prompt)
+        self.longest = len(prompt) + max_tokens
         self.cached_tokens = 0
         self.completion_tokens = 0
         self.compute_s = 0.0
@@ -56,21 +69,45 @@ class Answering:
     def accept(self, logits: torch.Tensor) -> str:
         """Choose the next token; the text that may be shown now (often none)."""
         token = self._sampler.choose(logits)
+        normaliser = logits.logsumexp(-1)
+        logprob = float(logits[token] - normaliser)
+        self.doubts.observe(logits, logprob, normaliser)
         if self.gate is not None:
-            self.gate.observe(logits, token)
+            self.gate.observe(logprob)
         if token in self._model.end_tokens:
             self.finish_reason = "stop"
-            return self._stops.push(self._readable(is_final=True)) + self._stops.flush()
+            return self._shown(self._readable(is_final=True), is_last=True)
+        if self._top_logprobs is not None:
+            tokenizer, most = self._model.tokenizer, self._top_logprobs
+            entry = entry_of(tokenizer, logits, normaliser, token, most)
+            self._untold.append((self._readable_characters, entry))
         self.pending = [token]
         self._tokens.append(token)
         self.completion_tokens += 1
-        is_last = self.completion_tokens >= self._max_tokens
-        text = self._stops.push(self._readable(is_final=is_last))
-        if self._stops.stopped:
+        is_complete = self._constraint is not None and self._constraint.is_complete
+        is_last = is_complete or self.completion_tokens >= self._max_tokens
+        text = self._shown(self._readable(is_final=is_last), is_last=is_last)
+        if self._stops.stopped or is_complete:
             self.finish_reason = "stop"
         elif is_last:
             self.finish_reason = "length"
+        return text
+
+    def told_logprobs(self) -> list[dict[str, Any]]:
+        """The logprobs of the tokens that have been shown since the last call."""
+        has_ended_whole = self.finish_reason is not None and not self._stops.stopped
+        told = []
+        while self._untold and (has_ended_whole or self._untold[0][0] < self._shown_characters):
+            told.append(self._untold.popleft()[1])
+        return told
+
+    def _shown(self, readable: str, *, is_last: bool) -> str:
+        """What the stop strings let through of the text that became readable."""
+        self._readable_characters += len(readable)
+        text = self._stops.push(readable)
+        if is_last:
             text += self._stops.flush()
+        self._shown_characters += len(text)
         return text
 
     def _readable(self, *, is_final: bool) -> str:

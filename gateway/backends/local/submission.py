@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.core.cascade import Cascade
+from gateway.core.certainty import Certainty
 from gateway.core.usage import Usage
 
 #: One JSON object on the socket, told apart by its `type`.
@@ -22,9 +23,11 @@ class Submission:
     """One request as it came over the socket, and where its events go.
 
     With a `prompt` the messages aren't read: the model goes on with that text. `asked` holds the
-    sampling fields that the request sets. With a `cascade` every event also says
-    the `confidence`, and `low_confidence` may be the only one. `adapter` names the LoRA adapter
-    that the model answers with, if any.
+    sampling fields that the request sets. Callers take turns; `caller` tells them apart. `n`
+    choices are made of one prompt, which tells of the `tools`; `form` is what an answer is held to
+    (see `forms.form_of`). With a `cascade` every event also says the `confidence`, and
+    `low_confidence` may be the only one.
+    `adapter` names the LoRA adapter that the model answers with, if any.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -32,6 +35,10 @@ class Submission:
     emit: Callable[[Event], None]
     cascade: Cascade | None = None
     prompt: str | None = None
+    caller: str | None = None
+    n: int = 1
+    tools: Sequence[Mapping[str, Any]] = ()
+    form: Mapping[str, Any] | None = None
     adapter: str | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
 
@@ -62,3 +69,9 @@ def usage_of(event: Mapping[str, Any]) -> Usage:
         source="counted",
         compute_s=event["compute_s"],
     )
+
+
+def certainty_of(event: Mapping[str, Any]) -> Certainty | None:
+    """How sure the model was of all that it said, from the last events."""
+    told = event.get("certainty")
+    return None if told is None else Certainty(**told)

@@ -15,6 +15,7 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from gateway.backends.local.folder import read_json
+from gateway.backends.local.forms import CALL_BEGINS
 from gateway.core.errors import InvalidRequest
 
 #: For base models, which have no template of their own.
@@ -51,6 +52,8 @@ class ChatTemplate:
         environment.globals["raise_exception"] = _raise
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
         self._template = environment.from_string(source)
+        #: Whether it tells of tools itself, and in the words by which calls are known here.
+        self.takes_tools = "tools" in source and CALL_BEGINS in source
         self._special_tokens = dict(special_tokens)
 
     @classmethod
@@ -62,12 +65,14 @@ class ChatTemplate:
         tokens = {**read_json(folder / "special_tokens_map.json"), **config}
         return cls(source or PLAIN_TEMPLATE, special_tokens_of(tokens))
 
-    def render(self, turns: Sequence[Mapping[str, str]]) -> str:
+    def render(
+        self, turns: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> str:
         """The prompt up to where the answer begins. Raises InvalidRequest."""
         try:
             return self._template.render(
                 messages=turns,
-                tools=None,
+                tools=list(tools) or None,
                 documents=None,
                 add_generation_prompt=True,
                 **self._special_tokens,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import orjson
 from tokenizers import Tokenizer
 
-from gateway.backends.local.conversation import text_of, turns_of
+from gateway.backends.local.conversation import in_plain_text, text_of, turns_of
 from gateway.backends.local.folder import read_json
 from gateway.backends.local.template import ChatTemplate
 from gateway.core.errors import InvalidRequest
@@ -24,6 +26,21 @@ _TORN = 32
 
 #: Text that a template must pass on as it is for the bound below to hold.
 _PROBE = 'Ünchanged "text" <&>\n of a probe'
+
+
+#: How a sentencepiece vocabulary spells a single byte.
+_BYTE_NAME = re.compile(r"<0x([0-9A-F]{2})>")
+
+
+def _byte_spellings() -> dict[str, int]:
+    """GPT-2's letters for bytes: printable ones stand for themselves, the others come after."""
+    kept = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+    others = [byte for byte in range(0x100) if byte not in kept]
+    moved = {chr(0x100 + place): byte for place, byte in enumerate(others)}
+    return {**{chr(byte): byte for byte in kept}, **moved}
+
+
+_BYTES = _byte_spellings()
 
 
 class ChatTokenizer:
@@ -41,10 +58,39 @@ class ChatTokenizer:
             return None
         return cls(Tokenizer.from_file(str(file)), ChatTemplate.of_folder(folder))
 
-    def encode(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+    def encode(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> list[int]:
         """The prompt's token ids, up to where the answer begins. Raises InvalidRequest."""
-        ids: list[int] = self._encoded(self._template.render(turns_of(messages))).ids
+        ids: list[int] = self._encoded(self._rendered(messages, tools)).ids
         return ids
+
+    def _rendered(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]
+    ) -> str:
+        turns = turns_of(messages)
+        if self._template.takes_tools:
+            return self._template.render(turns, tools)
+        return self._template.render(in_plain_text(turns, tools))
+
+    def to_json(self) -> str:
+        """The tokenizer as its `tokenizer.json` says it."""
+        text: str = self._tokenizer.to_str()
+        return text
+
+    def token_bytes(self, token: int) -> bytes:
+        """What one token stands for; its spelling where it is a special one."""
+        spelling: str = self._tokenizer.id_to_token(token) or ""
+        if self._is_byte_level and all(character in _BYTES for character in spelling):
+            return bytes(_BYTES[character] for character in spelling)
+        if (named := _BYTE_NAME.fullmatch(spelling)) is not None:
+            return bytes([int(named[1], 16)])
+        return spelling.replace("\u2581", " ").encode()
+
+    @cached_property
+    def _is_byte_level(self) -> bool:
+        decoder = orjson.loads(self._tokenizer.to_str()).get("decoder")
+        return any(step["type"] == "ByteLevel" for step in _flat(decoder, "decoders"))
 
     def plain(self, text: str) -> list[int]:
         """The token ids of a text that is no conversation, as the tokenizer begins one."""
@@ -88,22 +134,30 @@ class TokenCounter(ChatTokenizer):
         template = ChatTemplate.of_folder(folder)
         return cls(Tokenizer.from_file(str(file)), template, read_json(file))
 
-    def count(self, messages: Sequence[Mapping[str, Any]]) -> int:
+    def count(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> int:
         """The tokens of the prompt, exactly. Raises InvalidRequest."""
-        return len(self.encode(messages))
+        return len(self.encode(messages, tools))
 
-    def exceeds(self, messages: Sequence[Mapping[str, Any]], limit: int) -> bool:
+    def exceeds(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        limit: int,
+        tools: Sequence[Mapping[str, Any]] = (),
+    ) -> bool:
         """Whether the prompt has more than `limit` tokens.
 
         A byte-level tokenizer never makes more tokens than bytes: short conversations are settled
         by their size. Longer ones are tokenised piece by piece, no further than the limit.
         """
-        if self._bytes_per_byte and self._most_tokens(messages) <= limit:
+        is_plain = not tools and not any(message.get("tool_calls") for message in messages)
+        if is_plain and self._bytes_per_byte and self._most_tokens(messages) <= limit:
             return False
         # Every message has a frame of tokens, so the first ones are nearly always enough.
         if self._bytes_per_byte and len(messages) > limit and self.exceeds(messages[:limit], limit):
             return True
-        text = self._template.render(turns_of(messages))
+        text = self._rendered(messages, tools)
         if self._bytes_per_byte and len(text) > limit * self._longest_token:
             return True
         count = torn = 0

@@ -158,17 +158,15 @@ class Worker:
         engine.submit(submissions[number])
 
 
+#: What a submission has under the same name.
+_SUBMITTED = ("messages", "prompt", "caller", "n", "tools", "form", "adapter")
+
+
 def _submission(command: Event, emit: Emit) -> Submission:
     asked = command["cascade"]
     cascade = Cascade(**asked) if asked is not None else None
-    return Submission(
-        command["messages"],
-        command["sampling"],
-        emit,
-        cascade,
-        command["prompt"],
-        command["adapter"],
-    )
+    fields = {name: command[name] for name in _SUBMITTED}
+    return Submission(asked=command["sampling"], emit=emit, cascade=cascade, **fields)
 
 
 def _loaded(options: argparse.Namespace) -> tuple[Served, Event]:
@@ -180,10 +178,15 @@ def _loaded(options: argparse.Namespace) -> tuple[Served, Event]:
     torch.set_num_threads(options.threads or usable_cores())
     adapters = {name: Path(folder) for name, folder in options.adapter}
     model = load(Path(options.folder), options.dtype, adapters)
-    engine = Engine(model, max_concurrent=options.max_concurrent, max_queue=options.max_queue)
+    engine = Engine(
+        model,
+        max_concurrent=options.max_concurrent,
+        max_queue=options.max_queue,
+        kv_cache_mb=options.kv_cache_mb,
+    )
     return engine, {
         "state": "ready",
-        "context_window": model.context_window,
+        "context_window": engine.context_window,
         "fingerprint": model.fingerprint,
         "pid": os.getpid(),
     }
@@ -224,6 +227,7 @@ def main(load: Load = _loaded, read: Read = _submission) -> None:
     )
     parser.add_argument("--max-concurrent", type=int, default=8)
     parser.add_argument("--max-queue", type=int, default=64)
+    parser.add_argument("--kv-cache-mb", type=int)
     options = parser.parse_args()
     # The terminal's Ctrl-C is for the gateway, which finishes its streams before it ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 from gateway.backends.local.engine import Engine
 from gateway.backends.local.folder import read_json
-from gateway.backends.local.load import LoadedModel, load, plain_steps
+from gateway.backends.local.load import LoadedModel, load
+from gateway.backends.local.network.generic import plain_steps
 from gateway.backends.local.submission import LAST_EVENTS, Event, Submission
 from gateway.backends.local.tokens import ChatTokenizer
 from gateway.core.errors import InvalidRequest

@@ -4,7 +4,6 @@ import asyncio
 import math
 
 import pytest
-import torch
 
 from gateway.backends.local.backend import LocalBackend
 from gateway.backends.local.gate import Gate
@@ -25,15 +24,15 @@ from tests.backends.local.asking import (
 
 FRANCE = "What is the capital of France?"
 COUNT = "Count from 1 to 20."
-#: Probabilities 0.25 and 0.75.
-LOGITS = torch.tensor([0.0, math.log(3)])
+#: Of two tokens.
+LOGPROBS = (math.log(0.25), math.log(0.75))
 
 
 def test_nothing_passes_before_the_last_held_token() -> None:
     gate = Gate(Cascade(3, 0.0))
     passed = []
     for number in range(5):
-        gate.observe(LOGITS, number % 2)
+        gate.observe(LOGPROBS[number % 2])
         passed.append(gate.push(f"{number} ", ended=False))
     assert passed == [[], [], ["0 ", "1 ", "2 "], ["3 "], ["4 "]]
     assert gate.confidence == pytest.approx((0.25 * 0.75 * 0.25) ** (1 / 3))
@@ -41,9 +40,9 @@ def test_nothing_passes_before_the_last_held_token() -> None:
 
 def test_a_short_answer_is_decided_at_its_end() -> None:
     gate = Gate(Cascade(10, 0.6))
-    gate.observe(LOGITS, 1)
+    gate.observe(LOGPROBS[1])
     assert gate.push("yes", ended=False) == []
-    gate.observe(LOGITS, 1)
+    gate.observe(LOGPROBS[1])
     assert gate.push("", ended=True) == ["yes"]
     assert gate.confidence == pytest.approx(0.75)
     assert not gate.refused
@@ -51,7 +50,7 @@ def test_a_short_answer_is_decided_at_its_end() -> None:
 
 def test_an_unsure_beginning_never_passes() -> None:
     gate = Gate(Cascade(1, 0.6))
-    gate.observe(LOGITS, 0)
+    gate.observe(LOGPROBS[0])
     assert gate.push("no", ended=False) == []
     assert gate.refused
 

@@ -1,6 +1,7 @@
 """Tokens into text: a real tokenizer, and logits that leave the sampler no choice."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from gateway.backends.local.template import ChatTemplate
 from gateway.backends.local.tokens import ChatTokenizer
 
 END = 2
+NO_NETWORK: Any = None
 VOCABULARY = 49152
 
 
@@ -21,7 +23,7 @@ def model(model_folder: Path) -> LoadedModel:
     """All that an answer needs of a model: no network is run here, and prompts are bare text."""
     tokens = Tokenizer.from_file(str(model_folder / "tokenizer.json"))
     tokenizer = ChatTokenizer(tokens, ChatTemplate("{{ messages[0]['content'] }}", {}))
-    return LoadedModel(None, tokenizer, 8192, frozenset({END}), {}, "fp_none")
+    return LoadedModel(NO_NETWORK, tokenizer, 8192, VOCABULARY, frozenset({END}), {}, "fp_none")
 
 
 def tokens_of(model: LoadedModel, text: str) -> list[int]:

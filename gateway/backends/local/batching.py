@@ -1,0 +1,202 @@
+"""How the network is run for the answers in progress: prompts in pieces, answers in one batch.
+
+Answers join and leave between any two steps. In each round every answer that has begun gets one
+token, and one piece of prompts is read, so that a long prompt doesn't stall the others.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gateway.backends.local.network.interface import Network, Part
+from gateway.backends.local.network.slots import BLOCK, whole_blocks
+from gateway.backends.local.prefixes import Prefix, Prefixes, shared
+from gateway.backends.local.sequence import Answering
+
+#: Prompt tokens read in a round; a multiple of the network's blocks.
+PROMPT_PIECE = 256
+
+#: What a round makes of an answer: the text that became readable, or why its step failed.
+Outcome = str | Exception
+
+
+@dataclass(slots=True, eq=False)
+class _Place:
+    """An answer's place: the tokens that were read, and how many it may come to."""
+
+    memory: Any
+    reserved: int
+    tokens: list[int]
+
+
+class Batching:
+    """Runs the answers in progress; for one thread."""
+
+    def __init__(self, network: Network, *, sequences: int, tokens: int) -> None:
+        """At most `sequences` at once, of `tokens` together, prefixes that are kept included."""
+        self._network = network
+        self._tokens = tokens
+        self._sequences = sequences
+        self._places: dict[Answering, _Place] = {}
+        self._prefixes = Prefixes()
+        self._turn = 0
+
+    def admits(self, choices: Sequence[Answering]) -> bool:
+        """Give places to the choices of a request; False while there is too little room."""
+        needed = [whole_blocks(choice.longest) for choice in choices]
+        taken = sum(place.reserved for place in self._places.values())
+        if len(self._places) + len(choices) > self._sequences or taken + sum(needed) > self._tokens:
+            return False
+        self._prefixes.shrink(self._tokens - taken - sum(needed))
+        for choice, reserved in zip(choices, needed, strict=True):
+            memory = self._network.memory(choice.adapter)
+            self._places[choice] = _Place(memory, reserved, [])
+        return True
+
+    def release(self, choice: Answering) -> None:
+        """Free the place of an answer; what was read is kept as long as there is room."""
+        place = self._places.pop(choice, None)
+        if place is None:
+            return
+        whole = len(place.tokens) // BLOCK * BLOCK
+        tokens, adapter = place.tokens[:whole], place.memory.adapter
+        free = self._tokens - sum(other.reserved for other in self._places.values())
+        room = min(free, self._tokens // 2)  # the memory of what isn't in use is spared
+        if 0 < whole <= room and not self._prefixes.holds(tokens, adapter):
+            memory = place.memory.kept(whole)
+            if memory is not None:
+                self._prefixes.keep(Prefix(tokens, memory, adapter))
+                self._prefixes.shrink(room)
+        place.memory.release()
+
+    def advance(self, choices: Sequence[Answering]) -> Iterator[tuple[Answering, Outcome]]:
+        """One round of the choices that have places."""
+        writing = [choice for choice in choices if self._has_begun(choice)]
+        reading = [choice for choice in choices if not self._has_begun(choice)]
+        if writing:
+            yield from self._write(writing)
+        if reading:
+            yield from self._read(reading)
+
+    def _has_begun(self, choice: Answering) -> bool:
+        return len(self._places[choice].tokens) >= choice.prompt_tokens
+
+    def _write(self, choices: Sequence[Answering]) -> Iterator[tuple[Answering, Outcome]]:
+        """One more token of each answer."""
+        started_s = time.perf_counter()
+        try:
+            rows = self._network.step(
+                [self._places[choice].memory for choice in choices],
+                [choice.pending[0] for choice in choices],
+            )
+        except Exception as error:  # one answer's failure must not end the others
+            if len(choices) > 1:
+                for choice in choices:
+                    yield from self._write([choice])
+            else:
+                yield choices[0], error
+            return
+        share_s = (time.perf_counter() - started_s) / len(choices)
+        for choice, logits in zip(choices, rows, strict=True):
+            if choice not in self._places:  # another choice of its request has failed meanwhile
+                continue
+            self._places[choice].tokens += choice.pending
+            choice.compute_s += share_s
+            yield choice, _accepted(choice, logits)
+
+    def _read(self, choices: Sequence[Answering]) -> Iterator[tuple[Answering, Outcome]]:
+        """One piece of prompts: whose turn it is, and as many more as fit into it."""
+        self._turn += 1
+        first = self._turn % len(choices)
+        pieces: list[tuple[Answering, Part]] = []
+        size = 0
+        for choice in (*choices[first:], *choices[:first]):
+            part = self._piece(choice, [other for other, _ in pieces])
+            if part is None or (pieces and size + len(part.tokens) > PROMPT_PIECE):
+                continue
+            pieces.append((choice, part))
+            size += len(part.tokens)
+        yield from self._run(pieces)
+
+    def _run(self, pieces: Sequence[tuple[Answering, Part]]) -> Iterator[tuple[Answering, Outcome]]:
+        started_s = time.perf_counter()
+        try:
+            rows = iter(self._network.read([part for _, part in pieces]))
+        except Exception as error:
+            if len(pieces) > 1:
+                for piece in pieces:
+                    yield from self._run([piece])
+            else:
+                yield pieces[0][0], error
+            return
+        size = sum(len(part.tokens) for _, part in pieces)
+        token_s = (time.perf_counter() - started_s) / size
+        for choice, part in pieces:
+            logits = next(rows) if part.wants_logits else None
+            if choice not in self._places:
+                continue
+            self._places[choice].tokens += part.tokens
+            choice.pending = choice.pending[len(part.tokens) :]
+            choice.compute_s += token_s * len(part.tokens)
+            if logits is not None:
+                yield choice, _accepted(choice, logits)
+
+    def _piece(self, choice: Answering, others: Sequence[Answering]) -> Part | None:
+        """What is to be read next of a prompt; None where waiting for another's is quicker."""
+        place = self._places[choice]
+        if not place.tokens:
+            if self._is_read_by_another(choice, others):
+                return None
+            self._reuse(choice, place)
+        start = len(place.tokens)
+        # Always cut at the same places, whatever else is read in this round.
+        end = (start // PROMPT_PIECE + 1) * PROMPT_PIECE
+        tokens = choice.pending[: end - start]
+        return Part(place.memory, tokens, wants_logits=len(tokens) == len(choice.pending))
+
+    def _is_read_by_another(self, choice: Answering, others: Sequence[Answering]) -> bool:
+        """Whether a part of this prompt is being read, or about to be, for another answer."""
+        known = self._known(choice)
+        for other, place in self._places.items():
+            under_way = place.tokens or other in others
+            if other is choice or not under_way or place.memory.adapter is not choice.adapter:
+                continue
+            if self._has_begun(other):
+                continue
+            prompt = [*place.tokens, *other.pending]
+            if shared(prompt, choice.pending[:-1]) > max(known, len(place.tokens)):
+                return True
+        return False
+
+    def _known(self, choice: Answering) -> int:
+        found = self._prefixes.longest(choice.pending[:-1], choice.adapter)
+        return shared(found.tokens, choice.pending[:-1]) if found is not None else 0
+
+    def _reuse(self, choice: Answering, place: _Place) -> None:
+        """Copy what others have read of the same prompt; its last token is always read."""
+        prompt = choice.pending[:-1]
+        live = [
+            Prefix(other.tokens, other.memory, other.memory.adapter)
+            for other in self._places.values()
+            if other.tokens and other.memory.adapter is choice.adapter
+        ]
+        kept = self._prefixes.longest(prompt, choice.adapter)
+        known = [*live, kept] if kept is not None else live
+        best = max(known, key=lambda prefix: shared(prefix.tokens, prompt), default=None)
+        length = shared(best.tokens, prompt) if best is not None else 0
+        if best is not None and length and place.memory.take(best.memory, length):
+            place.tokens = prompt[:length]
+            choice.pending = choice.pending[length:]
+            choice.cached_tokens = length
+
+
+def _accepted(choice: Answering, logits: torch.Tensor) -> Outcome:
+    try:
+        return choice.accept(logits)
+    except Exception as error:
+        return error
