@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateway.backends.local.folder import folder_of, read_json, stored_name
+from gateway.backends.local.loadable import check_weights
 from gateway.backends.local.refused import ModelRefused
 from gateway.backends.local.stored import (
     BrokenWeights,
@@ -59,8 +60,16 @@ def holds_adapter(folder: Path) -> bool:
 
 
 def missing_of(model: str, adapters: Mapping[str, str], models_dir: Path) -> str | None:
-    """What of a model and its adapters isn't on this machine, and the command that fetches it."""
+    """What of a model and its adapters isn't on this machine, and the command that fetches it.
+
+    Or why a folder that is here holds no model. None where nothing is missing.
+    """
     if folder_of(model, models_dir) is None:
+        if Path(model).expanduser().is_dir():
+            try:
+                check_weights(Path(model).expanduser())
+            except ModelRefused as error:
+                return f"the model {model} can't be loaded: {error}"
         return f"the model {model} is not on this machine: run `slm-gateway pull {model}`"
     for adapter in adapters.values():
         if adapter_folder(adapter, models_dir) is None:

@@ -60,8 +60,7 @@ class ChatTemplate:
     def of_folder(cls, folder: Path) -> ChatTemplate:
         """The template and special tokens in a model's folder; a plain one where it has none."""
         config = read_json(folder / "tokenizer_config.json")
-        file = folder / "chat_template.jinja"
-        source = file.read_text("utf-8") if file.is_file() else _default_of(config)
+        source = template_source(folder)
         tokens = {**read_json(folder / "special_tokens_map.json"), **config}
         return cls(source or PLAIN_TEMPLATE, special_tokens_of(tokens))
 
@@ -81,6 +80,14 @@ class ChatTemplate:
             raise InvalidRequest(
                 f"The model's chat template refuses the conversation: {error}", param="messages"
             ) from error
+
+
+def template_source(folder: Path) -> str | None:
+    """The template in a model's folder; None where it has none of its own."""
+    file = folder / "chat_template.jinja"
+    if file.is_file():
+        return file.read_text("utf-8")
+    return _default_of(read_json(folder / "tokenizer_config.json"))
 
 
 def special_tokens_of(config: Mapping[str, Any]) -> dict[str, str]:

@@ -4,6 +4,10 @@ import gzip
 import json
 from pathlib import Path
 
+import yaml
+
+from tests.backends.local.families import make_model
+from tests.backends.local.lora import make_adapter
 from tests.gateway_process import run_cli
 
 QUIET = {"OPENAI_API_KEY": "", "GATEWAY_API_KEYS": "", "COLUMNS": "200"}
@@ -65,6 +69,37 @@ def test_models_lists_what_was_pulled() -> None:
     told = run_cli("models", env=QUIET)
     assert "smollm2-135m-instruct" in told
     assert "8,192" in told
+    assert "llama 134.5M" in told
+    assert "chat, template, no tools" in told
+
+
+def test_models_lists_adapters_and_folders_elsewhere(tmp_path: Path) -> None:
+    base = make_model("smollm2", tmp_path / "mine")
+    models = tmp_path / "models"
+    make_adapter(models / "org--poet", base, seed=1)
+    config = tmp_path / "gateway.yaml"
+    entry = {"name": "mine", "tier": "small", "backend": "local", "model": str(base)}
+    config.write_text(
+        yaml.safe_dump(
+            {
+                "models": {"dir": str(models)},
+                "deployments": [{**entry, "adapters": {"poet": "org/poet", "lost": "org/lost"}}],
+            }
+        )
+    )
+    told = run_cli("models", "--config", config, env=QUIET)
+    assert "mine" in told
+    assert f"adapter, trained for {base}; fits mine" in told
+    # What is missing is named with the command that fetches it.
+    told = run_cli("check", "--config", config, env={**QUIET, "COLUMNS": "400"})
+    assert "the adapter org/lost is not on this machine: run `slm-gateway pull org/lost`" in told
+
+
+def test_pull_says_why_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "pytorch_model.bin").write_bytes(b"")
+    told = run_cli("pull", tmp_path, env=QUIET, status=1)
+    assert told.startswith(f"{tmp_path} can't be used: its weights are in pytorch_model.bin alone")
+    assert told.count("\n") == 1
 
 
 def test_train_refuses_a_folder_without_tables(tmp_path: Path) -> None:
