@@ -4,13 +4,17 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 PEERS  := .bench-venv
+LOCAL_PEERS := .bench-local-venv
+# What llama.cpp is built with. Its matrix code for AMX crashed where this was written.
+LLAMA_CMAKE_ARGS ?= $(if $(shell grep -sm1 -ow amx_tile /proc/cpuinfo),-DGGML_NATIVE=OFF \
+	$(foreach unit,AVX AVX2 FMA F16C BMI2 AVX512 AVX512_VBMI AVX512_VNNI AVX512_BF16,-DGGML_$(unit)=ON))
 # The locks name every package that is needed, and every file's hash.
 INSTALL := $(BIN)/python -m pip install --require-hashes --no-deps
 
-.PHONY: setup serve test check format lock bench soak clean help
+.PHONY: setup serve test check format lock bench bench-local soak clean help
 
 help:  ## Show what can be made
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 setup: $(STAMP)  ## Make the virtual environment and install (at once when nothing changed)
 
@@ -57,8 +61,18 @@ $(PEERS)/.installed: benchmarks/peers.txt
 	$(PEERS)/bin/python -m pip install --requirement benchmarks/peers.txt
 	@touch $@
 
+bench-local: setup $(LOCAL_PEERS)/.installed  ## The local engine beside llama.cpp and transformers; llama.cpp is built first, 10 minutes
+	$(BIN)/python -m benchmarks.local --write
+	$(BIN)/python -m benchmarks.local --quality --write
+
+# Not out of pip's cache: a wheel there may have been built with other flags.
+$(LOCAL_PEERS)/.installed: benchmarks/local/peers.txt
+	$(PYTHON) -m venv $(LOCAL_PEERS)
+	CMAKE_ARGS="$(LLAMA_CMAKE_ARGS)" $(LOCAL_PEERS)/bin/python -m pip install --no-cache-dir --requirement $<
+	@touch $@
+
 soak: setup  ## Ten minutes of mixed traffic: does memory stay flat, is every call accounted for?
 	$(BIN)/python -m benchmarks.soak --minutes 10
 
 clean:  ## Remove the virtual environments and caches
-	rm -rf $(VENV) $(PEERS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info
+	rm -rf $(VENV) $(PEERS) $(LOCAL_PEERS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build *.egg-info

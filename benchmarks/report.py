@@ -214,9 +214,11 @@ def table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def provenance(command: str) -> str:
-    """When, by what command, on which machine, with which versions."""
-    versions = [f"{name} {importlib.metadata.version(name)}" for name in _OURS]
+def provenance(command: str, versions: Sequence[str] | None = None) -> str:
+    """When, by what command, on which machine, with which versions (by default, the gateways')."""
+    if versions is None:
+        ours = [f"{name} {importlib.metadata.version(name)}" for name in _OURS]
+        versions = [*ours, *_peer_versions()]
     python = f"Python {platform.python_version()}"
     load = ", ".join(f"{one:.2f}" for one in os.getloadavg())
     return "\n".join(
@@ -224,7 +226,7 @@ def provenance(command: str) -> str:
             f"`{command}`, {datetime.now(UTC):%Y-%m-%d %H:%M} UTC, at {_commit()}.",
             f"{_cpu_model()}, {len(os.sched_getaffinity(0))} cores, "
             f"Linux {platform.release()}; load average at the end {load}.",
-            ", ".join((python, *versions, *_peer_versions())) + ".",
+            ", ".join((python, *versions)) + ".",
         )
     )
 

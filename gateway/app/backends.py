@@ -24,9 +24,12 @@ def backend_of(
 ) -> Backend:
     """What answers for a deployment; nothing is opened yet."""
     if entry.backend == "local":
-        local = LocalEncoder if entry.serves == "embeddings" else LocalBackend
         socket_path = engine_sockets.get(entry.name)
-        return local(entry.model, models_dir=models_dir, socket_path=socket_path)
+        if entry.serves == "embeddings":
+            return LocalEncoder(entry.model, models_dir=models_dir, socket_path=socket_path)
+        return LocalBackend(
+            entry.model, models_dir=models_dir, socket_path=socket_path, adapters=entry.adapters
+        )
     upstream = _upstream(entry, environment)
     if entry.backend == "anthropic":
         return AnthropicBackend(

@@ -17,7 +17,7 @@ from gateway.accounting.response_shelf import ResponseShelf
 from gateway.accounting.responses import ResponseStore
 from gateway.api.count_tokens import PromptLength
 from gateway.app.backends import backend_of
-from gateway.app.deployments import chatting, deployments_of
+from gateway.app.deployments import chatting, check_adapters, deployments_of
 from gateway.app.estimates import Estimates
 from gateway.app.observed import Observed, watcher
 from gateway.app.policies import configured_scorer, following_on, policies_of
@@ -191,6 +191,7 @@ def compose(
     """
     deployments = deployments_of(settings, environment)
     models_dir = environment.models_dir(settings)
+    check_adapters(settings, models_dir)
     configured = {entry.name: entry for entry in settings.deployments}
     backends = {
         one.name: _kept_backend(entry, previous)

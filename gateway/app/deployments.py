@@ -7,12 +7,18 @@ from pathlib import Path
 
 from gateway.accounting.catalogue import catalogue_price, context_window, provider_of
 from gateway.backends.anthropic import REFUSED_FIELDS
+from gateway.backends.local.adapters import (
+    AdapterMisfit,
+    adapter_folder,
+    check_adapter,
+    missing_of,
+)
 from gateway.backends.local.backend import LOCAL_CAPABILITIES
-from gateway.backends.local.folder import describe, vector_size_of
+from gateway.backends.local.folder import describe, folder_of, vector_size_of
 from gateway.core.deployment import ALL_CAPABILITIES, Capability, Deployment, Tier
 from gateway.core.price import Price
 from gateway.core.request import Wire
-from gateway.settings import DeploymentSettings, Environment, Settings
+from gateway.settings import ConfigError, DeploymentSettings, Environment, Settings
 
 
 def deployments_of(settings: Settings, environment: Environment) -> list[Deployment]:
@@ -22,6 +28,22 @@ def deployments_of(settings: Settings, environment: Environment) -> list[Deploym
         _local(entry, models_dir) if entry.backend == "local" else _remote(entry, environment)
         for entry in settings.deployments
     ]
+
+
+def check_adapters(settings: Settings, models_dir: Path) -> None:
+    """Raises ConfigError for adapters that are here and don't fit the model that is here."""
+    problems = []
+    for entry in settings.deployments:
+        base = folder_of(entry.model, models_dir) if entry.adapters else None
+        for name, adapter in entry.adapters.items():
+            folder = adapter_folder(adapter, models_dir)
+            try:
+                if base is not None and folder is not None:
+                    check_adapter(name, folder, base)
+            except AdapterMisfit as error:
+                problems.append(f"deployments.{entry.name}.adapters.{name}: {error}")
+    if problems:
+        raise ConfigError("The configuration", problems)
 
 
 def priced_deployment(deployments: Iterable[Deployment], tier: Tier) -> Deployment | None:
@@ -37,7 +59,7 @@ def chatting(deployments: Iterable[Deployment]) -> list[Deployment]:
 
 def _local(entry: DeploymentSettings, models_dir: Path) -> Deployment:
     info = describe(entry.model, models_dir)
-    missing = f"the model is not on this machine, run `slm-gateway pull {entry.model}`"
+    missing = missing_of(entry.model, entry.adapters, models_dir)
     stated = info.context_window if info is not None else None
     embeds = entry.serves == "embeddings"
     return Deployment(
@@ -50,10 +72,11 @@ def _local(entry: DeploymentSettings, models_dir: Path) -> Deployment:
         context_window=entry.context_window or stated,
         languages=_languages(entry),
         price=_configured_price(entry),
-        unavailable=missing if info is None else None,
+        unavailable=missing,
         wires=_wires(entry),
         serves=entry.serves,
         vector_size=vector_size_of(info.folder) if embeds and info is not None else None,
+        adapters=tuple(entry.adapters),
     )
 
 

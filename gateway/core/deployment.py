@@ -45,7 +45,8 @@ class Deployment:
     `OPENAI_API_KEY is not set`). `wires` are the formats that the backend speaks itself; requests
     in others are translated. `refused_fields` are chat fields that it can't honour although they
     change what an answer is: requests that use one go elsewhere. `vector_size` is the number of
-    dimensions of an encoder on this machine.
+    dimensions of an encoder on this machine. `adapters` are further names: the same model with a
+    LoRA adapter; `adapter` is set where a request has asked for one.
     """
 
     name: str
@@ -63,3 +64,5 @@ class Deployment:
     refused_fields: frozenset[str] = frozenset()
     serves: Serves = "chat"
     vector_size: int | None = None
+    adapters: tuple[str, ...] = ()
+    adapter: str | None = None

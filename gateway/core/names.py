@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True, frozen=True)
 class ServedName:
-    """One name: a routing name (`auto`, `auto:POLICY`), a deployment or its alias.
+    """One name: a routing name (`auto`, `auto:POLICY`), a deployment, its alias or adapter.
 
     `owned_by` says what stands behind it; `tier` and `context_window` (tokens) are None for
     routing names, `serves` is None where it is chat.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import NoReturn
 
@@ -42,7 +42,9 @@ class Names:
         """
         self._embedding_names = frozenset(embedding_names)
         self._deployments = tuple(deployments)
-        self._by_name = {name: one for one in deployments for name in (one.name, *one.aliases)}
+        self._by_name = {name: one for one in deployments for name in (one.name, *one.aliases)} | {
+            name: replace(one, adapter=name) for one in deployments for name in one.adapters
+        }
         self._policies = dict(policies)
         self._default_policy = self._policies[default_policy]
         self._model_map = dict(model_map)
@@ -69,14 +71,14 @@ class Names:
         return Asked(policy=policy, threshold=threshold)
 
     def served(self) -> list[ServedName]:
-        """Routing names, deployments, aliases."""
+        """Routing names, deployments, aliases, adapters."""
         routing = [AUTO, *(f"{AUTO}:{name}" for name in self._policies)]
         return [
             *(ServedName(name, "slm-gateway") for name in routing),
             *(
                 ServedName(name, one.backend, one.tier.value, one.context_window)
                 for one in self._deployments
-                for name in (one.name, *one.aliases)
+                for name in (one.name, *one.aliases, *one.adapters)
             ),
         ]
 

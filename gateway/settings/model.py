@@ -28,6 +28,11 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def is_routing_name(name: str) -> bool:
+    """Whether a model of that name is not one, but routing."""
+    return name == "auto" or name.startswith(("auto:", "auto@"))
+
+
 class ServerSettings(_Section):
     """Where the gateway listens, and its limits."""
 
@@ -115,6 +120,16 @@ class DeploymentSettings(_Section):
     # The local engine
     dtype: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     threads: int | None = Field(None, ge=1)
+    kv_cache_mb: int | None = Field(None, ge=1)
+    idle_unload_s: Positive | None = None
+    adapters: dict[Name, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
+
+    @property
+    def idle_s(self) -> float | None:
+        """How long a local model may be idle before it is unloaded; None for ever."""
+        if self.idle_unload_s is None and self.serves == "embeddings":
+            return 600.0
+        return self.idle_unload_s
 
     @property
     def most_calls(self) -> int:
@@ -132,7 +147,7 @@ class DeploymentSettings(_Section):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.name == "auto" or self.name.startswith(("auto:", "auto@")):
+        if is_routing_name(self.name):
             raise ValueError("a deployment can't be called auto: that name means routing")
         if self.backend != "local" and self.base_url is None:
             raise ValueError(f"base_url is needed for the {self.backend} backend")
@@ -140,6 +155,10 @@ class DeploymentSettings(_Section):
             raise ValueError("the anthropic backend serves chat alone")
         if self.backend == "local" and self.base_url is not None:
             raise ValueError("base_url has no meaning for the local backend")
+        if self.adapters and (self.backend, self.serves) != ("local", "chat"):
+            raise ValueError("adapters are for local models that chat")
+        if any(is_routing_name(name) for name in self.adapters):
+            raise ValueError("an adapter can't be called auto: that name means routing")
         return self
 
 
@@ -360,7 +379,11 @@ class Settings(_Section):
     def _unique_names(self) -> Self:
         if not self.deployments:
             raise ValueError("deployments: at least one is needed")
-        names = Counter(name for entry in self.deployments for name in {entry.name, *entry.aliases})
+        names = Counter(
+            name
+            for entry in self.deployments
+            for name in [*{entry.name, *entry.aliases}, *entry.adapters]
+        )
         twice = sorted(name for name, count in names.items() if count > 1)
         if twice:
             raise ValueError(f"deployments: names or aliases used twice: {', '.join(twice)}")

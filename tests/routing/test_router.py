@@ -107,6 +107,18 @@ def test_a_named_deployment_is_not_routed(model: str, deployment: Deployment) ->
     assert decision.fallbacks == ()
 
 
+def test_an_adapter_is_its_deployment_by_another_name() -> None:
+    adapted = replace(SMALL, adapters=("lawyer",))
+    routed = router(adapted, LARGE)
+    decision = routed.decide(request(HARD, "lawyer"), Caller("req"))
+    assert (decision.deployment.name, decision.reason) == ("slm", "pinned")
+    assert decision.deployment.adapter == "lawyer"
+    assert routed.decide(request(HARD, "slm"), Caller("req")).deployment.adapter is None
+    assert routed.decide(request(EASY), Caller("req")).deployment.adapter is None
+    (served,) = [name for name in routed.models() if name.id == "lawyer"]
+    assert (served.tier, served.context_window) == ("small", 2048)
+
+
 @pytest.mark.parametrize("model", ["absent", "auto:fast", "AUTO"])
 def test_unknown_names(model: str) -> None:
     with pytest.raises(ModelNotFound) as caught:

@@ -83,6 +83,19 @@ def test_a_bad_value_is_refused_with_its_path(text: str, path: str) -> None:
             "{name: b, aliases: [a], tier: small, backend: local, model: m}]",
             "used twice: a",
         ),
+        (
+            "deployments: [{name: a, tier: small, backend: local, model: m, adapters: {a: x}}]",
+            "used twice: a",
+        ),
+        (
+            "deployments: [{name: a, tier: small, backend: local, model: m, adapters: {auto: x}}]",
+            "an adapter can't be called auto",
+        ),
+        (
+            "deployments: [{name: a, tier: small, backend: local, model: m, serves: embeddings, "
+            "adapters: {b: x}}]",
+            "adapters are for local models that chat",
+        ),
         ("deployments: [{name: auto, tier: small, backend: local, model: m}]", "means routing"),
         ("deployments: [{name: a, tier: large, backend: openai, model: m}]", "base_url is needed"),
         (

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from rich.console import Console
 from rich.table import Table
 
-from gateway.app.cli.options import ConfigFile, refuse, settings_or_exit
+from gateway.app.cli.options import ConfigFile, exit_if_refused, refuse, settings_or_exit
 from gateway.app.compose import Gateway, compose
 from gateway.app.loopback import is_loopback
 from gateway.core.deployment import Deployment
@@ -19,7 +19,8 @@ from gateway.settings import Environment
 def check(config: ConfigFile = None) -> None:
     """Validate the configuration and print the routes that it resolves to."""
     settings = settings_or_exit(config)
-    gateway = compose(settings, Environment.of_process(), {})
+    with exit_if_refused():
+        gateway = compose(settings, Environment.of_process(), {})
     console = Console()
     console.print(_deployments_table(gateway.deployments))
     console.print(_policies_table(gateway))

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from gateway.api.parse import parse_chat
 from gateway.api.route import explanation_object
-from gateway.app.cli.options import ConfigFile, refuse, settings_or_exit
+from gateway.app.cli.options import ConfigFile, exit_if_refused, refuse, settings_or_exit
 from gateway.app.compose import compose
 from gateway.core.errors import GatewayError
 from gateway.core.request import Caller
@@ -29,7 +29,9 @@ def route(
     as_json: Annotated[bool, typer.Option("--json", help="The object of /v1/route.")] = False,  # noqa: FBT002 (typer's form)
 ) -> None:
     """Explain where a prompt would go: score, margin, and what each feature added."""
-    gateway = compose(settings_or_exit(config), Environment.of_process(), {})
+    settings = settings_or_exit(config)
+    with exit_if_refused():
+        gateway = compose(settings, Environment.of_process(), {})
     messages = [{"role": "system", "content": system}] if system else []
     messages.append({"role": "user", "content": prompt})
     try:

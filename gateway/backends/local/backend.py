@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from gateway.backends.local.adapters import missing_of
 from gateway.backends.local.calls import CallReader, Said
 from gateway.backends.local.client import RESTART_RETRY_AFTER_S, EngineClient
 from gateway.backends.local.completion import Choice, Completion
@@ -57,9 +58,15 @@ class LocalBackend:
         max_concurrent: int = 8,
         max_queue: int = 64,
         socket_path: Path | None = None,
+        adapters: Mapping[str, str] | None = None,
+        idle_unload_s: float | None = None,
     ) -> None:
-        """`model` is a known name, a hub id or a folder; opens and loads nothing."""
+        """`model` is a known name, a hub id or a folder; opens and loads nothing.
+
+        `adapters` are hub ids or folders of LoRA adapters by the name that requests say.
+        """
         self._model = model
+        self._adapters = adapters or {}
         self._models_dir = models_dir
         self._socket_path = socket_path
         self._client: EngineClient | None = None
@@ -72,6 +79,8 @@ class LocalBackend:
                 dtype=dtype,
                 max_concurrent=max_concurrent,
                 max_queue=max_queue,
+                adapters=adapters,
+                idle_unload_s=idle_unload_s,
             )
 
     @property
@@ -111,16 +120,12 @@ class LocalBackend:
     def not_ready(self) -> str | None:
         """Why the model can't answer yet."""
         status = self._client.status if self._client is not None else {"state": "stopped"}
-        if status["state"] == "ready":
+        if status["state"] == "ready" or (self._client is not None and self._client.is_asleep):
             return None
         if status["state"] == "failed":
             return f"the model {self._model} can't be loaded: {status['reason']}"
-        if folder_of(self._model, self._models_dir) is None:
-            return (
-                f"the model {self._model} is not on this machine: "
-                f"run `slm-gateway pull {self._model}`"
-            )
-        return f"the model {self._model} is loading"
+        missing = missing_of(self._model, self._adapters, self._models_dir)
+        return missing or f"the model {self._model} is loading"
 
     def unsupported_in(self, request: ChatRequest) -> str | None:
         """The place in a request that the engine can't honour; None without any."""
@@ -143,9 +148,14 @@ class LocalBackend:
         *,
         cascade: Cascade | None = None,
     ) -> AsyncGenerator[Item, None]:
-        """Generate one answer, whole or in chunks; `deployment` changes nothing."""
-        reason = self.not_ready()
+        """Generate one answer, whole or in chunks, with the deployment's adapter if it has one.
+
+        What else `deployment` and `caller` say changes nothing.
+        """
         client = self._client
+        if client is not None and client.is_asleep:
+            await client.awake()
+        reason = self.not_ready()
         if reason is not None or client is None:
             raise EngineUnavailable(
                 f"The small model can't answer: {reason}.",
@@ -154,7 +164,7 @@ class LocalBackend:
             )
         payload = request.payload
         completion = Completion(
-            served_name(self._model),
+            deployment.adapter or served_name(self._model),
             client.status["fingerprint"],
             include_usage=request.include_usage,
             has_logprobs=bool(payload.get("logprobs")),
@@ -171,6 +181,7 @@ class LocalBackend:
             n=n,
             tools=tools,
             form=form_of(payload),
+            adapter=deployment.adapter,
         )
         async with aclosing(events):
             items = _streamed if request.stream else _whole

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 STEPS = (
     "reading the tokenizer",
@@ -36,8 +37,19 @@ def convert(gguf: Path, folder: Path) -> None:
     if hasattr(network.config, "quantization_config"):
         del network.config.quantization_config
     _announce(2)
-    network.save_pretrained(folder)
+    network.to(_smallest_format(network)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+def _smallest_format(network: Any) -> Any:
+    """The smallest number format that holds every weight exactly."""
+    import torch
+
+    weights = list(network.state_dict().values())
+    for small in (torch.bfloat16, torch.float16):
+        if all(torch.equal(weight, weight.to(small).to(weight.dtype)) for weight in weights):
+            return small
+    return torch.float32
 
 
 def _announce(step: int) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from gateway.backends.local.adapters import check_adapter
 from gateway.backends.local.folder import context_window_of, gguf_of, read_json
+from gateway.backends.local.loadable import check_folder
 from gateway.backends.local.network.build import llama_of
 from gateway.backends.local.network.interface import Network
+from gateway.backends.local.network.low_rank import read_adapter
 from gateway.backends.local.network.shape import OtherNetwork
 from gateway.backends.local.params import defaults_of
 from gateway.backends.local.template import PLAIN_TEMPLATE, ChatTemplate, special_tokens_of
@@ -43,10 +46,19 @@ class LoadedModel:
     end_tokens: frozenset[int]
     sampling_defaults: Mapping[str, Any]
     fingerprint: str
+    adapters: Mapping[str, Any] = field(default_factory=dict)
 
 
-def load(folder: Path, dtype: str = "auto") -> LoadedModel:
-    """Load a folder. `dtype` is auto, float32, bfloat16 or int8. No code of the model's is run."""
+def load(
+    folder: Path, dtype: str = "auto", adapters: Mapping[str, Path] | None = None
+) -> LoadedModel:
+    """Load a folder. `dtype` is auto, float32, bfloat16 or int8. No code of the model's is run.
+
+    `adapters` are LoRA adapters' folders by the name that requests say. Raises ModelRefused.
+    """
+    check_folder(folder)
+    for name, place in (adapters or {}).items():
+        check_adapter(name, place, folder)
     gguf = gguf_of(folder)
     source = {"local_files_only": True, **({"gguf_file": gguf} if gguf is not None else {})}
     tokenizer = ChatTokenizer.of_folder(folder) or _tokenizer_of(folder, source)
@@ -59,6 +71,10 @@ def load(folder: Path, dtype: str = "auto") -> LoadedModel:
         end_tokens=_end_tokens(config, folder, tokenizer),
         sampling_defaults=defaults_of(read_json(folder / "generation_config.json")),
         fingerprint=_fingerprint(folder, dtype),
+        adapters={
+            name: network.adapter(name, read_adapter(place, folder))
+            for name, place in (adapters or {}).items()
+        },
     )
 
 

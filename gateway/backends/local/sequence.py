@@ -12,7 +12,6 @@ from gateway.backends.local.forms import CALL_BEGINS
 from gateway.backends.local.gate import Gate
 from gateway.backends.local.load import LoadedModel
 from gateway.backends.local.logprobs import Doubts, entry_of
-from gateway.backends.local.network.adapters import Adapter
 from gateway.backends.local.params import SamplingParams
 from gateway.backends.local.sampling import Sampler
 from gateway.backends.local.stopping import StopFilter
@@ -42,6 +41,7 @@ class Answering:
         max_tokens: int,
         gate: Gate | None = None,
         constraint: Constraint | None = None,
+        adapter: Any = None,
         *,
         may_call: bool = False,
     ) -> None:
@@ -61,10 +61,10 @@ class Answering:
         self._untold: collections.deque[tuple[int, dict[str, Any]]] = collections.deque()
         self.doubts = Doubts()
         self.gate = gate
+        self.adapter = adapter
         self.pending = prompt
         self.prompt_tokens = len(prompt)
         self.longest = len(prompt) + max_tokens
-        self.adapter: Adapter | None = None
         self.cached_tokens = 0
         self.completion_tokens = 0
         self.compute_s = 0.0
@@ -126,5 +126,7 @@ class Answering:
         if whole.endswith(_REPLACEMENT) and is_young and not is_final:
             return ""
         known = decode(self._tokens[self._shown_from : self._shown_to])
-        self._shown_from, self._shown_to = self._shown_to, len(self._tokens)
-        return whole[len(known) :]
+        text = whole[len(known) :]
+        if text:  # a token without text is no predecessor that would keep the next one's space
+            self._shown_from, self._shown_to = self._shown_to, len(self._tokens)
+        return text

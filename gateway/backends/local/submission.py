@@ -27,6 +27,7 @@ class Submission:
     choices are made of one prompt, which tells of the `tools`; `form` is what an answer is held to
     (see `forms.form_of`). With a `cascade` every event also says the `confidence`, and
     `low_confidence` may be the only one.
+    `adapter` names the LoRA adapter that the model answers with, if any.
     """
 
     messages: Sequence[Mapping[str, Any]]
@@ -38,6 +39,7 @@ class Submission:
     n: int = 1
     tools: Sequence[Mapping[str, Any]] = ()
     form: Mapping[str, Any] | None = None
+    adapter: str | None = None
     cancelled: threading.Event = field(default_factory=threading.Event)
 
 

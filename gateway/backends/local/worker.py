@@ -1,7 +1,7 @@
 """The engine's process: `python -m gateway.backends.local.worker`, started by `process`.
 
 It speaks one JSON object a line on a Unix-domain socket.
-In: `submit` (id, messages, prompt, sampling, cascade), `cancel` (id), `status` (id).
+In: `submit` (id, messages, prompt, sampling, cascade, adapter), `cancel` (id), `status` (id).
 Out: `status` (on connection, whenever it changes, and when asked), `text` and `choice_end` of each
 choice, and at last one of `end`, `low_confidence` and `error`.
 The encoder's process (`encoder_worker`) speaks the same with other fields.
@@ -25,6 +25,8 @@ from typing import Any, Protocol
 
 import orjson
 
+from gateway.backends.local.process import UNLOADED
+from gateway.backends.local.refused import ModelRefused
 from gateway.backends.local.submission import LAST_EVENTS, Event, Submission
 from gateway.core.cascade import Cascade
 
@@ -72,6 +74,7 @@ class Worker:
         self._engine: Served | None = None
         self._status: Event = {"state": "loading"}
         self._writers: set[asyncio.StreamWriter] = set()
+        self._used_s = self._loop.time()
 
     async def serve(self) -> None:
         """Accept connections at once; load the model meanwhile."""
@@ -81,13 +84,28 @@ class Worker:
         server = await asyncio.start_unix_server(self._converse, limit=LINE_LIMIT, **listening)
         threading.Thread(target=self._load, name="load", daemon=True).start()
         async with server:
-            await server.serve_forever()
+            if self._options.idle_unload_s is None:
+                await server.serve_forever()
+            await self._until_idle(self._options.idle_unload_s)
+            self._announce(self._engine, {"state": "unloaded"})
+            for writer in list(self._writers):
+                with contextlib.suppress(OSError):
+                    await writer.drain()
+        os._exit(UNLOADED)
+
+    async def _until_idle(self, idle_s: float) -> None:
+        """Wait until nobody has asked for anything for so long."""
+        while self._loop.time() - self._used_s < idle_s:
+            await asyncio.sleep(min(1.0, idle_s / 4))
+            if self._engine is None or any(self._engine.load().values()):
+                self._used_s = self._loop.time()
 
     def _load(self) -> None:
         try:
             engine, status = self._load_engine(self._options)
         except Exception as error:
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            kind = "" if isinstance(error, ModelRefused) else f"{type(error).__name__}: "
+            reason = f"{kind}{error}".splitlines()[0]
             self._loop.call_soon_threadsafe(
                 self._announce, None, {"state": "failed", "reason": reason}
             )
@@ -140,6 +158,7 @@ class Worker:
         writer: asyncio.StreamWriter,
     ) -> None:
         number: int = command["id"]
+        self._used_s = self._loop.time()
 
         def deliver(event: Event) -> None:
             if number in submissions:
@@ -157,7 +176,7 @@ class Worker:
 
 
 #: What a submission has under the same name.
-_SUBMITTED = ("messages", "prompt", "caller", "n", "tools", "form")
+_SUBMITTED = ("messages", "prompt", "caller", "n", "tools", "form", "adapter")
 
 
 def _submission(command: Event, emit: Emit) -> Submission:
@@ -174,7 +193,8 @@ def _loaded(options: argparse.Namespace) -> tuple[Served, Event]:
     from gateway.backends.local.load import load
 
     torch.set_num_threads(options.threads or usable_cores())
-    model = load(Path(options.folder), options.dtype)
+    adapters = {name: Path(folder) for name, folder in options.adapter}
+    model = load(Path(options.folder), options.dtype, adapters)
     engine = Engine(
         model,
         max_concurrent=options.max_concurrent,
@@ -215,9 +235,17 @@ def main(load: Load = _loaded, read: Read = _submission) -> None:
     parser.add_argument("--listener", type=int, help="the socket, listening already")
     parser.add_argument("--dtype", default="auto")
     parser.add_argument("--threads", type=int)
+    parser.add_argument(
+        "--adapter",
+        type=lambda given: given.split("=", 1),
+        action="append",
+        default=[],
+        metavar="NAME=FOLDER",
+    )
     parser.add_argument("--max-concurrent", type=int, default=8)
     parser.add_argument("--max-queue", type=int, default=64)
     parser.add_argument("--kv-cache-mb", type=int)
+    parser.add_argument("--idle-unload-s", type=float)
     options = parser.parse_args()
     # The terminal's Ctrl-C is for the gateway, which finishes its streams before it ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

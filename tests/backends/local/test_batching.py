@@ -58,19 +58,16 @@ async def test_an_answer_is_the_same_alone_and_beside_others(
 
 
 async def test_sampling_parameters_are_each_requests_own(small: LocalBackend) -> None:
-    prompt, kinds = (
-        "Tell me a story.",
-        [
-            {"temperature": 0},
-            {"temperature": 2, "seed": 1},
-            {"temperature": 2, "seed": 2},
-            {"temperature": 2, "seed": 1, "top_k": 1},
-            {"temperature": 2, "seed": 3, "min_p": 1},
-            {"temperature": 0, "logit_bias": {"28": 100}},
-        ],
-    )
+    kinds: list[dict[str, Any]] = [
+        {"temperature": 0},
+        {"temperature": 2, "seed": 1},
+        {"temperature": 2, "seed": 2},
+        {"temperature": 2, "seed": 1, "top_k": 1},
+        {"temperature": 2, "seed": 3, "min_p": 1},
+        {"temperature": 0, "logit_bias": {"28": 100}},
+    ]
     greedy, first, second, one_token, likeliest, biased = await contents(
-        small, [chat(prompt, max_tokens=12, **kind) for kind in kinds]
+        small, [chat("Tell me a story.", max_tokens=12, **kind) for kind in kinds]
     )
     assert len({greedy, first, second}) == 3
     assert one_token == likeliest == greedy

@@ -5,11 +5,15 @@ Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models" (arXiv 2106.0968
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
+
+from gateway.backends.local.adapters import AdapterMisfit
+from gateway.backends.local.network.low_rank import Matrices
 
 
 @dataclass(slots=True, frozen=True)
@@ -31,6 +35,42 @@ class Adapter:
 
     name: str
     changes: Mapping[tuple[int, str], Sequence[Change]]
+
+
+def adapter_of(name: str, matrices: Mapping[str, Matrices], queries: int) -> Adapter:
+    """An adapter of a network whose queries are so many numbers, by its checkpoint's names.
+
+    Raises AdapterMisfit for a layer that has none of these names.
+    """
+    changes: dict[tuple[int, str], list[Change]] = {}
+    for layer, (down, up) in matrices.items():
+        found = _LAYER.fullmatch(layer)
+        if found is None or found[2] not in _PLACES:
+            raise AdapterMisfit(f"{layer} is no layer that this network can change")
+        matrix, part = _PLACES[found[2]]
+        outputs = up.shape[0]
+        # Keys and values are as many numbers as each other, and so are gate and up.
+        start = {"whole": 0, "first": 0, "middle": queries, "after keys": queries + outputs}.get(
+            part, outputs
+        )
+        change = Change(start, start + outputs, down.contiguous(), up.contiguous())
+        changes.setdefault((int(found[1]), matrix), []).append(change)
+    return Adapter(name, changes)
+
+
+_LAYER = re.compile(r"model\.layers\.(\d+)\.(?:self_attn|mlp)\.(\w+)")
+#: Checkpoints' matrices as parts of ours.
+_PLACES: Mapping[str, tuple[str, str]] = {
+    "q_proj": ("qkv", "first"),
+    "k_proj": ("qkv", "middle"),
+    "v_proj": ("qkv", "after keys"),
+    "qkv_proj": ("qkv", "whole"),
+    "o_proj": ("out", "whole"),
+    "gate_proj": ("gate_up", "first"),
+    "up_proj": ("gate_up", "second"),
+    "gate_up_proj": ("gate_up", "whole"),
+    "down_proj": ("down", "whole"),
+}
 
 
 class Adapting:

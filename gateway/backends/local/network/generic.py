@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +13,21 @@ from transformers import AutoModelForCausalLM
 from transformers.cache_utils import DynamicCache, DynamicLayer
 from transformers.utils import logging as transformers_logging
 
+from gateway.backends.local.adapters import AdapterMisfit
+from gateway.backends.local.folder import read_json
 from gateway.backends.local.network.interface import Part
+from gateway.backends.local.network.low_rank import Matrices
 from gateway.backends.local.network.rounding import rounded
 
 
 class TransformersMemory:
     """A cache of transformers', and how many tokens are in it."""
 
-    def __init__(self, config: Any) -> None:
+    def __init__(self, config: Any, adapter: str | None = None) -> None:
         self._config = config
         self.cache = DynamicCache(config=config)
         self.length = 0
-        self.adapter = None
+        self.adapter = adapter
 
     def take(self, other: TransformersMemory, length: int) -> bool:
         """Copy the first tokens of another; not where a layer forgets or keeps something else."""
@@ -48,6 +53,8 @@ class TransformersNetwork:
 
     def __init__(self, model: Any) -> None:
         self.model = model
+        #: The adapter of the sequence that is being read.
+        self._active: str | None = None
         config = model.config.get_text_config()
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         size = getattr(config, "head_dim", None) or (
@@ -64,17 +71,36 @@ class TransformersNetwork:
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
         numbers = torch.bfloat16 if dtype is None else dtype
-        model = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=numbers, local_files_only=True, **source
-        ).eval()
+        with plain_steps(read_json(folder / "config.json")):
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, dtype=numbers, local_files_only=True, **source
+            ).eval()
         return cls(rounded(model) if dtype is None else model)
+
+    def adapter(self, name: str, matrices: Mapping[str, Matrices]) -> str:
+        """A LoRA adapter that memories may be made for. Raises AdapterMisfit."""
+        for layer, (down, up) in matrices.items():
+            try:
+                module = self.model.get_submodule(layer)
+            except AttributeError as error:
+                raise AdapterMisfit(f"{layer} is no layer of its own in this network") from error
+            module.register_forward_hook(self._change(name, down, up))
+        return name
+
+    def _change(self, name: str, down: torch.Tensor, up: torch.Tensor) -> Callable[..., Any]:
+        def add(layer: Any, inputs: tuple[torch.Tensor], output: torch.Tensor) -> Any:
+            if self._active != name:
+                return None
+            return output + (inputs[0].float() @ down.T @ up.T).to(output.dtype)
+
+        return add
 
     def open(self, sequences: int, tokens: int) -> None:
         """Nothing to prepare: memories grow as they are filled."""
 
-    def memory(self, adapter: None = None) -> TransformersMemory:
+    def memory(self, adapter: str | None = None) -> TransformersMemory:
         """An empty memory; it grows as it is filled."""
-        return TransformersMemory(self.model.config)
+        return TransformersMemory(self.model.config, adapter)
 
     def read(self, parts: Sequence[Part]) -> torch.Tensor:
         """Read parts of prompts; float32 logits, a row for each part that wants them."""
@@ -88,6 +114,7 @@ class TransformersNetwork:
         return torch.stack([self._read(memory, [token]) for memory, token in pairs])
 
     def _read(self, memory: TransformersMemory, tokens: list[int]) -> torch.Tensor:
+        self._active = memory.adapter
         output = self.model(
             input_ids=torch.tensor([tokens]),
             cache=memory.cache,
@@ -97,3 +124,17 @@ class TransformersNetwork:
         memory.length += len(tokens)
         logits: torch.Tensor = output.logits[0, -1].float()
         return logits
+
+
+@contextmanager
+def plain_steps(config: Mapping[str, Any]) -> Iterator[None]:
+    """Keep transformers from compiling how BitNet's weights are unpacked.
+
+    That takes 17 seconds, and a C++ compiler, which not every machine has.
+    """
+    if config.get("model_type") != "bitnet":
+        yield
+        return
+    with warnings.catch_warnings(), torch.compiler.set_stance("force_eager"):
+        warnings.simplefilter("ignore")  # torch, on its own parts, as the compiler is imported
+        yield

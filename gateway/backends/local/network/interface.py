@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+
+from gateway.backends.local.network.low_rank import Matrices
 
 
 class Memory(Protocol):
@@ -45,6 +47,9 @@ class Network(Protocol):
 
     #: What one token takes in a memory.
     bytes_per_token: int
+
+    def adapter(self, name: str, matrices: Mapping[str, Matrices]) -> Any:
+        """A LoRA adapter that memories may be made for. Raises AdapterMisfit."""
 
     def open(self, sequences: int, tokens: int) -> None:
         """Make room for so many sequences, of so many tokens each at most."""

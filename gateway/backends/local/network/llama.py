@@ -9,16 +9,17 @@ not need.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
 
-from gateway.backends.local.network.adapters import Adapter, Adapting
+from gateway.backends.local.network.adapters import Adapter, Adapting, adapter_of
 from gateway.backends.local.network.attention import Attend, prompt_attention, step_attention
 from gateway.backends.local.network.interface import Part
 from gateway.backends.local.network.linear import Linear, Vocabulary
+from gateway.backends.local.network.low_rank import Matrices
 from gateway.backends.local.network.shape import LlamaShape
 from gateway.backends.local.network.slots import BLOCK, Sizes, Slot, Slots
 
@@ -59,6 +60,11 @@ class LlamaNetwork:
         self._sizes = Sizes(shape.layers, shape.key_heads, shape.head_size, self._dtype)
         self._slots = Slots(self._sizes, 1, BLOCK)
         self.bytes_per_token = self._sizes.bytes_per_token
+
+    def adapter(self, name: str, matrices: Mapping[str, Matrices]) -> Adapter:
+        """A LoRA adapter that memories may be made for. Raises AdapterMisfit."""
+        shape = self._shape
+        return adapter_of(name, matrices, shape.heads * shape.head_size)
 
     def open(self, sequences: int, tokens: int) -> None:
         """Make room for so many sequences, of so many tokens each at most."""
