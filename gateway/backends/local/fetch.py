@@ -47,7 +47,7 @@ def pull(model: str, models_dir: Path, progress: Progress | None = None) -> Path
 def _pulled(model: str, models_dir: Path, progress: Progress | None) -> Path:
     target = models_dir / stored_name(model)
     path = Path(model).expanduser()
-    if path.is_dir() and not holds_model(target):
+    if model and path.is_dir() and not holds_model(target):
         gguf = _checked_folder(path)
         if gguf is None:
             return path.resolve()

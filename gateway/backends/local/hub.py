@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import hashlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,8 +26,10 @@ _WANTED = (
     *("modules.json", "1_Pooling/config.json"),
 )
 _HUB_ID_PARTS = 2
-#: How often a file whose connection broke is gone on with before its fetching fails.
+#: How often a connection may break, with less than a block between, before fetching fails; and
+#: the pause after the first time, which grows.
 _ATTEMPTS = 5
+PAUSE_S = 0.5
 _TIMEOUT = httpx.Timeout(30)
 _BLOCK = 1 << 20
 _MB = 1_000_000
@@ -128,7 +131,7 @@ def _unreachable(model: str, error: Exception) -> FetchError:
 
 
 def _headers() -> dict[str, str]:
-    from huggingface_hub.utils import build_hf_headers
+    from huggingface_hub.utils._headers import build_hf_headers
 
     # Compressed bytes can't be resumed, and weights don't compress.
     return {**build_hf_headers(), "accept-encoding": "identity"}
@@ -168,13 +171,17 @@ def _blocks(
     url = hf_hub_url(model, file.name, revision=revision)
     part = parts / file.checksum
     part.touch()
-    for attempt in range(1, _ATTEMPTS + 1):
+    failures = 0
+    while True:
+        before = part.stat().st_size
         try:
             yield from _rest(client, url, part, file.size)
         except (httpx.TransportError, httpx.HTTPStatusError) as error:
             is_refusal = isinstance(error, httpx.HTTPStatusError) and error.response.is_client_error
-            if attempt == _ATTEMPTS or is_refusal:
+            failures = 1 if part.stat().st_size - before >= _BLOCK else failures + 1
+            if failures == _ATTEMPTS or is_refusal:
                 raise _unreachable(f"{file.name} of {model}", error) from error
+            time.sleep(failures * PAUSE_S)
         else:
             return
 
@@ -188,15 +195,22 @@ def _rest(client: httpx.Client, url: str, part: Path, size: int) -> Iterator[int
     if have == size:
         return
     headers = {"range": f"bytes={have}-"} if have else {}
-    with client.stream("GET", url, headers=headers) as response, part.open("ab") as file:
+    # Unbuffered: what has come is on the disk whenever this is cut.
+    with (
+        client.stream("GET", url, headers=headers) as response,
+        part.open("ab", buffering=0) as file,
+    ):
         response.raise_for_status()
         if have and response.status_code != httpx.codes.PARTIAL_CONTENT:
             file.truncate(0)
             have = 0
-        for block in response.iter_bytes(_BLOCK):
+        told = have
+        for block in response.iter_bytes():
             file.write(block)
             have += len(block)
-            yield have
+            if have - told >= _BLOCK:
+                told = have
+                yield have
     if have < size:
         raise httpx.RemoteProtocolError(f"it ended after {have:,} of {size:,} bytes")
 

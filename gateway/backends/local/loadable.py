@@ -14,10 +14,16 @@ from gateway.backends.local.stored import stored_tensors
 #: Formats that can hold code, or that no part of the engine reads.
 _OTHER_WEIGHTS = ("*.bin", "*.pt", "*.pth", "*.ckpt", "*.pkl", "*.h5", "*.msgpack", "*.onnx")
 _INDEX = "model.safetensors.index.json"
+#: Architectures that need no look into transformers, which takes time and memory.
+_USUAL = frozenset(
+    {
+        *("llama", "mistral", "mixtral", "qwen2", "qwen2_moe", "phi3", "gemma2", "gpt2"),
+        *("bitnet", "bert"),
+    }
+)
 #: Ways to store weights that load without further packages, and run without a GPU.
 _QUANTISED = frozenset({"bitnet"})
 _ELSEWHERE = "serve it elsewhere and name its URL as base_url of a deployment with backend: openai"
-_OWN = frozenset({"llama", "mistral", "qwen2", "phi3"})
 #: What architectures need that transformers doesn't have.
 _OUTSIDE = {
     "openlm": (
@@ -74,8 +80,7 @@ def check_config(config: Mapping[str, Any]) -> None:
         raise ModelRefused("its config.json has no model_type, so nobody can tell what it is")
     if kind in _OUTSIDE:
         raise ModelRefused(_OUTSIDE[kind] + _ELSEWHERE)
-    # To ask transformers takes seconds and memory, which our own forward pass doesn't need.
-    if kind not in _OWN and kind not in _known_kinds():
+    if kind not in _USUAL and kind not in _known_kinds():
         if config.get("auto_map"):
             raise ModelRefused(
                 f"its architecture {kind} is code in its own repository (auto_map), and such code "
