@@ -17,6 +17,8 @@ from gateway.backends.local.forms import CALL_BEGINS, CALL_ENDS
 from gateway.backends.local.tokens import ChatTokenizer
 from gateway.core.errors import InvalidRequest
 
+#: The most calls in one answer.
+_MOST_CALLS = 8
 #: The largest schemas together, in bytes of JSON.
 _MOST_SCHEMA_BYTES = 262_144
 #: As Python writes JSON, which models have read most of.
@@ -139,7 +141,9 @@ def _calls_grammar(form: Mapping[str, Any]) -> Any:
     ending = orjson.dumps(f"\n{CALL_ENDS}").decode()
     opening = orjson.dumps(f"{CALL_BEGINS}\n").decode()
     lines.append(f"call: ({' | '.join(names)}) {ending}")
-    more = '("\\n" ' + opening + " call)*" if form["is_parallel"] else ""
+    # A small model that may call on and on does.
+    most = f"{{0,{_MOST_CALLS - 1}}}"
+    more = f'("\\n" {opening} call){most}' if form["is_parallel"] else ""
     if form["first"] is None:
         # The text is lazy: the first marker in it begins a call.
         lines.append(f"start: TEXT | (before call {more})")
