@@ -56,7 +56,11 @@ def conversion(gguf: Path, folder: Path) -> Iterator[str]:
         ) as process,
     ):
         assert process.stdout is not None  # noqa: S101 (a pipe was asked for)
-        yield from (step for line in process.stdout if (step := line.strip()) in STEPS)
+        try:
+            yield from (step for line in process.stdout if (step := line.strip()) in STEPS)
+        except BaseException:
+            process.kill()  # nobody waits for it any more
+            raise
         if process.wait():
             errors.seek(0)
             last = errors.read().strip().rpartition("\n")[2]

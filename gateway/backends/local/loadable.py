@@ -116,6 +116,21 @@ def open_gguf(path: Path) -> Any:
             f"{path.name} has the architecture {kind}; transformers {_version()} reads only "
             f"{', '.join(known)} from GGUF: take the model as safetensors"
         )
+    experts = reader.get_field(f"{kind}.expert_count")
+    if (
+        experts is not None
+        and experts.contents()
+        and "expert_count" not in GGUF_CONFIG_MAPPING[kind]
+    ):
+        raise ModelRefused(
+            f"{path.name} is a mixture of experts, and transformers {_version()} reads the "
+            f"architecture {kind} without them: take the model as safetensors"
+        )
+    if any(tensor.name.startswith("rope_factors_") for tensor in reader.tensors):
+        raise ModelRefused(
+            f"{path.name} stretches its position embeddings, which transformers {_version()} "
+            "leaves out of GGUF: take the model as safetensors"
+        )
     return reader
 
 
