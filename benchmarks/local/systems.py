@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from benchmarks.local.asked import Prompts
 from benchmarks.local.play import Played, Stream
@@ -64,7 +63,6 @@ class Piped:
                 stdout=subprocess.PIPE,
                 stderr=output,
                 text=True,
-                env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
             )
         self._answer()
         self.start_s = time.perf_counter() - began_s
@@ -76,7 +74,9 @@ class Piped:
     def play(self, streams: Sequence[Stream]) -> list[Played]:
         assert self._process.stdin is not None
         try:
-            print(json.dumps([asdict(one) for one in streams]), file=self._process.stdin, flush=True)
+            print(
+                json.dumps([asdict(one) for one in streams]), file=self._process.stdin, flush=True
+            )
         except BrokenPipeError:
             self._died()
         return [Played(**fields) for fields in self._answer()]
@@ -85,12 +85,12 @@ class Piped:
         self._process.kill()
         self._process.wait()
 
-    def _answer(self) -> list[dict[str, object]]:
+    def _answer(self) -> list[dict[str, Any]]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             self._died()
-        answer: list[dict[str, object]] = json.loads(line)
+        answer: list[dict[str, Any]] = json.loads(line)
         return answer
 
     def _died(self) -> None:
@@ -144,7 +144,7 @@ class Ours:
         client = EngineClient(self._process.socket_path)
         client.start()
         async with asyncio.timeout(_LOAD_WITHIN_S):
-            status = await client.settled()
+            status = await client.awake()
         if status["state"] != "ready":
             raise Missing(f"our engine can't load the model: {status['reason']}")
         return client

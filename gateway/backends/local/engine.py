@@ -130,6 +130,7 @@ class Engine:
                 limit,
                 gate=Gate(submission.cascade) if submission.cascade is not None else None,
                 constraint=self._grammars.constraint(submission.form) if submission.form else None,
+                may_call="tools" in (submission.form or ()),
                 adapter=self._adapter(submission.adapter),
             )
             for index in range(submission.n)
@@ -203,6 +204,10 @@ class Engine:
         }
         for choice, outcome in self._batching.advance(list(going)):
             reply = going[choice]
+            if isinstance(outcome, InvalidRequest):  # a form that only now proves to have no end
+                refusal = _error("invalid_request", outcome.message)
+                self._end(reply, {**refusal, "param": outcome.param})
+                continue
             if isinstance(outcome, Exception):
                 _log.error("a step of the local model failed", exc_info=outcome)
                 self._end(reply, _failure(outcome))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import orjson
+
 from gateway.backends.local.conversation import calls_in
 from gateway.backends.local.params import MOST_CHOICES
 from gateway.wire.extras import asks, extras, message_extras, part_extras, stream_extras
@@ -112,7 +114,20 @@ def _is_format(value: object) -> bool:
     if value.get("type") != "json_schema":
         return True
     stated = value.get("json_schema")
-    return isinstance(stated, Mapping) and isinstance(stated.get("schema"), Mapping | None)
+    return (
+        isinstance(stated, Mapping)
+        and isinstance(stated.get("schema"), Mapping | None)
+        and _is_writable(stated)
+    )
+
+
+def _is_writable(value: object) -> bool:
+    """Whether JSON can be written again, a few levels deeper: what is read may be deeper."""
+    try:
+        orjson.dumps([[[[[[[[value]]]]]]]])
+    except TypeError:
+        return False
+    return True
 
 
 #: What the API doesn't check, by field.
@@ -149,6 +164,7 @@ def _is_function(tool: Mapping[str, Any]) -> bool:
         and isinstance(function, Mapping)
         and isinstance(function.get("name"), str)
         and isinstance(function.get("parameters"), Mapping | None)
+        and _is_writable(function)
     )
 
 

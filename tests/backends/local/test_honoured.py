@@ -193,3 +193,15 @@ def test_the_older_words_for_a_call_and_its_result_say_the_same() -> None:
 )
 def test_what_changes_nothing_inside_a_form_is_told(fields: dict[str, Any], told: str) -> None:
     assert ignored_in(fields, fields.get("messages", [USER])) == (told,)
+
+
+@pytest.mark.parametrize("levels", [10, 400])
+def test_a_schema_that_could_not_be_sent_on_is_refused(levels: int) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(levels):
+        deep = {"items": deep}
+    asked: dict[str, Any] = {"type": "json_schema", "json_schema": {"name": "a", "schema": deep}}
+    fields = {"response_format": asked}
+    assert unsupported_in(fields, [USER]) == (None if levels < 200 else "response_format")
+    tool = {"type": "function", "function": {"name": "f", "parameters": deep}}
+    assert unsupported_in({"tools": [tool]}, [USER]) == (None if levels < 200 else "tools[0]")
