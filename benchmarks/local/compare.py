@@ -77,6 +77,7 @@ class Comparison:
             weights.unconverted(folder / "models")
             first_s, first_peak_mb = self._first_start(folder)
             ready_s = self._ready_s(folder)
+            step_bytes = weights.step_bytes(folder / "models")
             for name in self._names:
                 self._say(f"{name}, start")
                 self._start(name, folder, stack)
@@ -93,7 +94,7 @@ class Comparison:
             {name: one for name, one in found.items() if one.rounds},
             self._notes,
             bandwidth,
-            self._limits(bandwidth),
+            self._limits(bandwidth * 1e9, step_bytes),
             first_s,
             first_peak_mb,
             ready_s,
@@ -104,16 +105,16 @@ class Comparison:
         command += ["--threads", str(self._threads)]
         return float(subprocess.run(command, check=True, capture_output=True).stdout)
 
-    def _limits(self, bandwidth: float) -> dict[str, float]:
+    def _limits(self, bytes_per_s: float, step_bytes: int | None) -> dict[str, float]:
         """A token reads every weight once; the embeddings are the head's weights too."""
-        numbers = weights.parameters()
+        floats = 4 * weights.parameters()
         limits = {
-            "us": bandwidth * 1e9 / (numbers if self._dtype in {"auto", "int8"} else 4 * numbers),
-            "generate": bandwidth * 1e9 / (4 * numbers),
-            "continuous": bandwidth * 1e9 / (4 * numbers),
+            "us": bytes_per_s / (step_bytes or floats),
+            "generate": bytes_per_s / floats,
+            "continuous": bytes_per_s / floats,
         }
         if "llama" in self._names:
-            limits["llama"] = bandwidth * 1e9 / weights.gguf().stat().st_size
+            limits["llama"] = bytes_per_s / weights.gguf().stat().st_size
         return limits
 
     def _first_start(self, folder: Path) -> tuple[float, float]:
@@ -209,5 +210,3 @@ def peak_mb(pid: int) -> float:
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024 / 1e6
     raise RuntimeError("/proc states no VmHWM")
-
-

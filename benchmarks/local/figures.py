@@ -73,5 +73,3 @@ def _longest_gap(stamps_s: Sequence[float], begin_s: float, end_s: float) -> flo
         if after > begin_s and before < end_s
     ]
     return max(gaps, default=float("nan"))
-
-

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from benchmarks.local.asked import Prompts
 from benchmarks.local.play import Played, Stream
@@ -76,7 +76,9 @@ class Piped:
     def play(self, streams: Sequence[Stream]) -> list[Played]:
         assert self._process.stdin is not None
         try:
-            print(json.dumps([asdict(one) for one in streams]), file=self._process.stdin, flush=True)
+            print(
+                json.dumps([asdict(one) for one in streams]), file=self._process.stdin, flush=True
+            )
         except BrokenPipeError:
             self._died()
         return [Played(**fields) for fields in self._answer()]
@@ -85,12 +87,12 @@ class Piped:
         self._process.kill()
         self._process.wait()
 
-    def _answer(self) -> list[dict[str, object]]:
+    def _answer(self) -> list[dict[str, Any]]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
             self._died()
-        answer: list[dict[str, object]] = json.loads(line)
+        answer: list[dict[str, Any]] = json.loads(line)
         return answer
 
     def _died(self) -> None:

