@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -64,7 +63,6 @@ class Piped:
                 stdout=subprocess.PIPE,
                 stderr=output,
                 text=True,
-                env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
             )
         self._answer()
         self.start_s = time.perf_counter() - began_s
@@ -146,7 +144,7 @@ class Ours:
         client = EngineClient(self._process.socket_path)
         client.start()
         async with asyncio.timeout(_LOAD_WITHIN_S):
-            status = await client.settled()
+            status = await client.awake()
         if status["state"] != "ready":
             raise Missing(f"our engine can't load the model: {status['reason']}")
         return client

@@ -23,6 +23,7 @@ from gateway.api.respond import EventStream, usage_with_cost, whole_usd, with_co
 from gateway.core.answer import Answer, Chunk, Item
 from gateway.core.entry import LedgerEntry
 from gateway.core.request import ChatRequest
+from gateway.wire.completion_logprobs import LogprobsReader
 from gateway.wire.completions import (
     DEFAULT_MAX_TOKENS,
     chat_body,
@@ -116,6 +117,10 @@ class CompletionsFormat:
 class CompletionEvents(ChatEvents):
     """Chunks of text; what a backend completed itself passes as it is."""
 
+    def __init__(self, entry: LedgerEntry, *, include_usage: bool) -> None:
+        super().__init__(entry, include_usage=include_usage)
+        self._logprobs = LogprobsReader()
+
     def frames(self, item: Item) -> bytes:
         """The events to send for one item."""
         return super().frames(item if item.wire == "completions" else self._translated(item))
@@ -126,7 +131,9 @@ class CompletionEvents(ChatEvents):
             return Answer(orjson.dumps(completion), completion)
         if item.usage is not None and item.payload is not None:
             return Chunk(b"", usage=item.usage, payload=completion_of(item.payload))
-        return Chunk(b"".join(self.framed(completion_of(one)) for one in objects_in(item.frames)))
+        chats = objects_in(item.frames)
+        translated = (completion_of(one, self._logprobs) for one in chats)
+        return Chunk(b"".join(map(self.framed, translated)))
 
     def usage_object(self) -> dict[str, Any]:
         """The usage chunk that the upstream didn't send."""

@@ -12,6 +12,9 @@ _MESSAGES = {
     "stop": "stop_sequences",
     "user": "metadata.user_id",
     "messages[].is_error": "messages[].content[].is_error",
+    "messages[].tool_calls[].caller": "messages[].content[].caller",
+    "messages[].tool_calls[].toolset_name": "messages[].content[].toolset_name",
+    "messages[].toolset_name": "messages[].content[].toolset_name",
     "messages[].thinking_blocks": "messages[].content[].thinking",
 }
 _RESPONSES = {

@@ -120,7 +120,16 @@ class DeploymentSettings(_Section):
     # The local engine
     dtype: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     threads: int | None = Field(None, ge=1)
+    kv_cache_mb: int | None = Field(None, ge=1)
+    idle_unload_s: Positive | None = None
     adapters: dict[Name, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
+
+    @property
+    def idle_s(self) -> float | None:
+        """How long a local model may be idle before it is unloaded; None for ever."""
+        if self.idle_unload_s is None and self.serves == "embeddings":
+            return 600.0
+        return self.idle_unload_s
 
     @property
     def most_calls(self) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, TypeGuard
 
 from gateway.core.usage import estimate_tokens
+from gateway.wire.completion_logprobs import MOST_TOP_LOGPROBS, LogprobsReader
 from gateway.wire.json_objects import Json, name_in, text_in
 
 #: What OpenAI generates where nobody names a limit.
@@ -34,8 +35,8 @@ def chat_body(body: Mapping[str, Any]) -> Json:
     chat = {key: value for key, value in body.items() if key not in _LEFT_OUT}
     if chat.get("max_tokens") is None:
         chat["max_tokens"] = DEFAULT_MAX_TOKENS
-    if body.get("logprobs") is not None:
-        chat["logprobs"] = True
+    if (most := body.get("logprobs")) is not None:
+        chat |= {"logprobs": True, "top_logprobs": most}
     return {**chat, "messages": [{"role": "user", "content": _text(body.get("prompt"))}]}
 
 
@@ -52,7 +53,7 @@ def _own_fields(body: Mapping[str, Any]) -> Iterator[str]:
     yield from (name for name in ("suffix", "echo", *_CHAT_FIELDS) if body.get(name))
     if body.get("best_of") not in (None, body.get("n") or 1):
         yield "best_of"
-    if body.get("logprobs") is not None:
+    if (body.get("logprobs") or 0) > MOST_TOP_LOGPROBS:
         yield "logprobs"
     if body.get("max_tokens") == 0:
         yield "max_tokens"
@@ -82,11 +83,13 @@ def _text(prompt: Any) -> str:
     return max(prompt, key=len) if _is_texts(prompt) else ""
 
 
-def completion_of(chat: Mapping[str, Any]) -> Json:
+def completion_of(chat: Mapping[str, Any], logprobs: LogprobsReader | None = None) -> Json:
     """A `chat.completion`, or a chunk of one, as a `text_completion`.
 
-    Where an upstream doesn't say when or by which model, it says 0 and nothing.
+    Where an upstream doesn't say when or by which model, it says 0 and nothing. The chunks of one
+    answer share a reader of their `logprobs`.
     """
+    reader = logprobs or LogprobsReader()
     choices, created = chat.get("choices"), chat.get("created")
     named = str(chat.get("id") or "")
     return {
@@ -95,19 +98,19 @@ def completion_of(chat: Mapping[str, Any]) -> Json:
         "object": "text_completion",
         "created": created if isinstance(created, int) else 0,
         "model": name_in(chat, "model"),
-        "choices": [_choice(one) for one in choices if isinstance(one, dict)]
+        "choices": [_choice(one, reader) for one in choices if isinstance(one, dict)]
         if isinstance(choices, list)
         else [],
     }
 
 
-def _choice(choice: Mapping[str, Any]) -> Json:
+def _choice(choice: Mapping[str, Any], logprobs: LogprobsReader) -> Json:
     message = choice.get("message") or choice.get("delta")
     said = message if isinstance(message, dict) else {}
     reason = choice.get("finish_reason")
     return {
         "text": text_in(said.get("content")) or text_in(said.get("refusal")),
         "index": choice.get("index", 0),
-        "logprobs": None,
+        "logprobs": logprobs.read(choice),
         "finish_reason": "stop" if reason in ("tool_calls", "function_call") else reason,
     }

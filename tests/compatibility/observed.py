@@ -13,7 +13,9 @@ import httpx
 
 from gateway.api.parse import chat_request
 from gateway.backends.local.conversation import turns_of
+from gateway.backends.local.forms import form_of, tools_of
 from gateway.backends.local.params import asked_of
+from gateway.core.request import ChatRequest
 from gateway.wire import anthropic_request, completions, responses_request
 from tests.compatibility.case import Case
 from tests.compatibility.endpoints import Endpoint
@@ -113,11 +115,15 @@ def _by_the_small_model(endpoint: Endpoint, case: Case, least: Mapping[str, Any]
         chat_request(b"", {**to_chat(body), "model": "smollm2"})
         for body in (least, {**least, **case.fields})
     )
-    is_other = (turns_of(before.messages), asked_of(before)) != (
-        turns_of(asked.messages),
-        asked_of(asked),
-    )
+    is_other = _engine_input(before) != _engine_input(asked)
     return "honoured" if is_other else None
+
+
+def _engine_input(request: ChatRequest) -> tuple[Any, ...]:
+    chat = request.payload
+    said = (turns_of(request.messages), asked_of(request))
+    tools = [tool["function"] for tool in tools_of(chat)]
+    return (*said, tools, form_of(chat), chat.get("n") or 1)
 
 
 def _told(answer: httpx.Response) -> list[str]:

@@ -191,7 +191,7 @@ def test_a_loop_over_tools(sdk: Anthropic, gateway: RunningGateway, vendor: Runn
     vendor.will(Behaviour(tool_calls=[CALL]))
     asked: list[MessageParam] = [{"role": "user", "content": "What is the weather in Oslo?"}]
     first = sdk.messages.create(
-        model="auto",
+        model="gpt-4o",
         max_tokens=99,
         messages=asked,
         tools=[WEATHER],
@@ -205,12 +205,27 @@ def test_a_loop_over_tools(sdk: Anthropic, gateway: RunningGateway, vendor: Runn
         "content": [{"type": "tool_result", "tool_use_id": call.id, "content": "Rain."}],
     }
     turns: list[MessageParam] = [*asked, {"role": "assistant", "content": first.content}, result]
-    second = sdk.messages.create(model="auto", max_tokens=99, messages=turns, tools=[WEATHER])
+    second = sdk.messages.create(model="gpt-4o", max_tokens=99, messages=turns, tools=[WEATHER])
     assert text_of(second) == ANSWER
     assert vendor.received[0].body["tool_choice"] == "required"
     sent = vendor.received[1].body["messages"]
     assert sent[1]["tool_calls"][0]["id"] == call.id
     assert sent[2] == {"role": "tool", "tool_call_id": call.id, "content": "Rain."}
+
+
+def test_the_small_model_calls_a_tool(sdk: Anthropic) -> None:
+    answer = sdk.messages.create(
+        model="smollm2",
+        max_tokens=60,
+        messages=[{"role": "user", "content": "What is the weather in Oslo?"}],
+        tools=[WEATHER],
+        tool_choice={"type": "any", "disable_parallel_tool_use": True},
+        extra_body=GREEDY,
+    )
+    assert answer.stop_reason == "tool_use"
+    (call,) = answer.content
+    assert call.type == "tool_use"
+    assert (call.name, call.input) == (WEATHER["name"], {"city": "Oslo"})
 
 
 def test_anthropics_own_wire_passes_untouched(

@@ -26,7 +26,7 @@ OWN_FIELDS: list[tuple[str, dict[str, Any]]] = [
     ("suffix", {"suffix": " was the capital."}),
     ("echo", {"echo": True}),
     ("best_of", {"best_of": 2}),
-    ("logprobs", {"logprobs": 0}),
+    ("logprobs", {"logprobs": 21}),
     ("max_tokens", {"max_tokens": 0}),
 ]
 #: 7 fresh and 4 cached input tokens, 7 output tokens.
@@ -150,9 +150,12 @@ def test_a_prompt_that_does_not_fit_is_refused_by_name(
         assert (refused.value.param, refused.value.code) == ("prompt", "context_length_exceeded")
 
 
-def test_several_choices_come_from_the_large_model(client: OpenAI, vendor: RunningVendor) -> None:
-    raw = client.completions.with_raw_response.create(model="auto", prompt=FRANCE, n=2, best_of=2)
-    assert raw.headers["x-gateway-reason"] == "needs_n"
+def test_several_choices_come_from_either_tier(client: OpenAI, vendor: RunningVendor) -> None:
+    asked: dict[str, Any] = {"prompt": FRANCE, "n": 2, "best_of": 2}
+    small = client.completions.with_raw_response.create(model="auto", **asked)
+    assert small.headers["x-gateway-tier"] == "small"
+    assert len(small.parse().choices) == 2
+    client.completions.create(model="gpt-4o", **asked)
     body = vendor.received[0].body
     assert body["n"] == 2
     assert "best_of" not in body
@@ -306,3 +309,36 @@ def test_an_upstream_of_texts_that_breaks_is_passed_over_until_it_has_begun(
     vendor.will(Behaviour(error_after=2))
     with pytest.raises(openai.APIError, match="simulated 500"):
         list(sdk.completions.create(model="vllm", prompt=FRANCE, stream=True))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_the_small_model_tells_its_logprobs(client: OpenAI, *, stream: bool) -> None:
+    made: Any = client.completions.create(
+        model="smollm2", prompt=FRANCE, logprobs=2, max_tokens=6, temperature=0, n=2, stream=stream
+    )
+    parts = [part for chunk in (made if stream else [made]) for part in chunk.choices]
+    told: list[dict[str, list[Any]]] = [{}, {}]
+    for part in parts:
+        if part.logprobs is not None:
+            for name, values in part.logprobs.to_dict().items():
+                told[part.index].setdefault(name, []).extend(values)
+    texts = ["".join(part.text for part in parts if part.index == index) for index in range(2)]
+    for text, logprobs in zip(texts, told, strict=True):
+        assert "".join(logprobs["tokens"]) == text
+        assert [len(one) for one in logprobs["top_logprobs"]] == [2] * 6
+        starts = zip(logprobs["text_offset"], logprobs["tokens"], strict=True)
+        assert all(text.startswith(token, offset) for offset, token in starts)
+        for token, logprob, likeliest in zip(
+            *(logprobs[name] for name in ("tokens", "token_logprobs", "top_logprobs")), strict=True
+        ):
+            assert likeliest[token] == logprob  # greedy: the likeliest one
+
+
+@pytest.mark.parametrize(
+    ("field", "asked"),
+    [("echo", {"echo": True}), ("suffix", {"suffix": "."}), ("best_of", {"best_of": 2})],
+)
+def test_what_the_small_model_refuses(client: OpenAI, field: str, asked: dict[str, Any]) -> None:
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.completions.create(model="smollm2", prompt=FRANCE, **asked)
+    assert refused.value.param == field

@@ -1,5 +1,7 @@
 """How sure the small model was: in the row of every answer, and in the answer where it is asked."""
 
+from typing import Any
+
 import pytest
 from openai import OpenAI
 
@@ -24,7 +26,8 @@ def test_the_row_and_the_answer_say_the_same(
         stream=stream,
         extra_headers=ASKED,
     )
-    last = list(reply.parse())[-1] if stream else reply.parse()
+    parsed: Any = reply.parse()
+    last = list(parsed)[-1] if stream else parsed
     told = last.model_dump()["confidence"]
     (row,) = gateway.ledger_rows(1, request_id=reply.headers["x-request-id"])
     assert {name: row[name] for name in NAMES} == told

@@ -64,7 +64,7 @@ def test_bound_tools_are_called_and_answered(
     gateway: RunningGateway, vendor: RunningVendor
 ) -> None:
     vendor.will(TWO_CALLS)
-    bound = chat(gateway).bind_tools([get_weather])
+    bound = chat(gateway, "gpt-4o").bind_tools([get_weather])
     question = HumanMessage(EASY)
     asked = bound.invoke([question])
     assert isinstance(asked, AIMessage)
@@ -80,7 +80,7 @@ async def test_bound_tools_are_called_in_a_stream(
     gateway: RunningGateway, vendor: RunningVendor
 ) -> None:
     vendor.will(TWO_CALLS)
-    bound = chat(gateway).bind_tools([get_weather])
+    bound = chat(gateway, "gpt-4o").bind_tools([get_weather])
     pieces = [piece async for piece in bound.astream(EASY) if isinstance(piece, AIMessageChunk)]
     calls = joined(pieces).tool_calls
     assert [call["args"]["city"] for call in calls] == ["Zürich", "東京"]
@@ -88,4 +88,4 @@ async def test_bound_tools_are_called_in_a_stream(
 
 def test_structured_output(gateway: RunningGateway, vendor: RunningVendor) -> None:
     vendor.will(Behaviour(text='{"name": "Paris"}'))
-    assert chat(gateway).with_structured_output(City).invoke(EASY) == City(name="Paris")
+    assert chat(gateway, "gpt-4o").with_structured_output(City).invoke(EASY) == City(name="Paris")

@@ -70,10 +70,10 @@ async def test_parsing_and_tools(
 ) -> None:
     chat = async_client.chat.completions
     vendor.will(Behaviour(text='{"city": "東京"}'), TWO_CALLS, TWO_CALLS)
-    parsed = await chat.parse(model="auto", messages=EASY, response_format=GetWeather)
+    parsed = await chat.parse(model="gpt-4o", messages=EASY, response_format=GetWeather)
     assert parsed.choices[0].message.parsed == GetWeather(city="東京")
-    called = await chat.parse(model="auto", messages=EASY, tools=[WEATHER])
-    async with chat.stream(model="auto", messages=EASY, tools=[WEATHER]) as stream:
+    called = await chat.parse(model="gpt-4o", messages=EASY, tools=[WEATHER])
+    async with chat.stream(model="gpt-4o", messages=EASY, tools=[WEATHER]) as stream:
         streamed = await stream.get_final_completion()
     for answer in (called, streamed):
         calls = answer.choices[0].message.tool_calls or []

@@ -15,7 +15,10 @@ VALUES = st.recursive(
         st.lists(inner, max_size=3)
         | st.dictionaries(
             st.sampled_from(
-                ["choices", "message", "delta", "content", "refusal", "text", "id", "finish_reason"]
+                [
+                    *("choices", "message", "delta", "content", "refusal", "text", "id"),
+                    *("finish_reason", "index", "logprobs", "token", "bytes", "top_logprobs"),
+                ]
             ),
             inner,
             max_size=4,
@@ -60,8 +63,9 @@ def test_a_chat_has_the_limit_that_text_completions_have_by_default(fields: dict
         ({"best_of": 3, "n": 2}, "best_of"),
         ({"best_of": 1, "n": 2}, "best_of"),
         ({"best_of": 2, "n": 2}, None),
-        ({"logprobs": 0}, "logprobs"),
-        ({"logprobs": 5}, "logprobs"),
+        ({"logprobs": 0}, None),
+        ({"logprobs": 20}, None),
+        ({"logprobs": 21}, "logprobs"),
         ({"max_tokens": 0}, "max_tokens"),
         ({"max_completion_tokens": 9}, "max_completion_tokens"),
         ({"messages": [{"role": "user", "content": "x"}]}, "messages"),
@@ -77,9 +81,9 @@ def test_what_no_chat_can_say_is_named(fields: dict[str, Any], own: str | None) 
 def test_a_chat_has_no_field_of_another_meaning() -> None:
     asked = {"echo": True, "suffix": "s", "best_of": 2, "tools": 5, "top_logprobs": "many"}
     chat = chat_body({"prompt": "x", "messages": "mine", "logprobs": 3, **asked})
-    assert chat.keys() == {"messages", "max_tokens", "logprobs"}
+    assert chat.keys() == {"messages", "max_tokens", "logprobs", "top_logprobs"}
     # A deployment without logprobs is then no choice.
-    assert chat["logprobs"] is True
+    assert (chat["logprobs"], chat["top_logprobs"]) == (True, 3)
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,8 @@ def _engines(settings: Settings, environment: Environment) -> dict[str, EnginePr
             worker=ENCODER if entry.serves == "embeddings" else ENGINE,
             starts_lazily=entry.serves == "embeddings",
             adapters=entry.adapters,
+            kv_cache_mb=entry.kv_cache_mb,
+            idle_unload_s=entry.idle_s,
         )
         for entry in settings.deployments
         if entry.backend == "local"

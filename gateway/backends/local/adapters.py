@@ -23,7 +23,11 @@ WEIGHTS = "adapter_model.safetensors"
 
 _KEY = re.compile(r"(?:base_model\.model\.)?(.+)\.lora_([AB])(?:\.default)?\.weight")
 #: What else peft can train beside low-rank matrices; an engine that left it out would say nonsense.
-_MORE = ("use_dora", "lora_bias", "modules_to_save", "trainable_token_indices", "use_qalora")
+_MORE = (
+    *("use_dora", "lora_bias", "modules_to_save", "trainable_token_indices", "use_qalora"),
+    *("use_bdlora", "layer_replication", "target_parameters", "alora_invocation_tokens"),
+    *("kasa_config", "monteclora_config", "velora_config", "arrow_config"),
+)
 
 
 class AdapterMisfit(ModelRefused):
@@ -47,6 +51,11 @@ def adapter_folder(adapter: str, models_dir: Path) -> Path | None:
     """Where an adapter is (a path to it, or a hub id that was pulled); None where it isn't here."""
     places = (models_dir / stored_name(adapter), Path(adapter).expanduser())
     return next((place.resolve() for place in places if (place / CONFIG).is_file()), None)
+
+
+def holds_adapter(folder: Path) -> bool:
+    """Whether a folder is an adapter's, and no model's."""
+    return (folder / CONFIG).is_file() and not (folder / "config.json").is_file()
 
 
 def missing_of(model: str, adapters: Mapping[str, str], models_dir: Path) -> str | None:

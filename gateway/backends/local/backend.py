@@ -59,6 +59,7 @@ class LocalBackend:
         max_queue: int = 64,
         socket_path: Path | None = None,
         adapters: Mapping[str, str] | None = None,
+        idle_unload_s: float | None = None,
     ) -> None:
         """`model` is a known name, a hub id or a folder; opens and loads nothing.
 
@@ -79,6 +80,7 @@ class LocalBackend:
                 max_concurrent=max_concurrent,
                 max_queue=max_queue,
                 adapters=adapters,
+                idle_unload_s=idle_unload_s,
             )
 
     @property
@@ -118,7 +120,7 @@ class LocalBackend:
     def not_ready(self) -> str | None:
         """Why the model can't answer yet."""
         status = self._client.status if self._client is not None else {"state": "stopped"}
-        if status["state"] == "ready":
+        if status["state"] == "ready" or (self._client is not None and self._client.is_asleep):
             return None
         if status["state"] == "failed":
             return f"the model {self._model} can't be loaded: {status['reason']}"
@@ -150,8 +152,10 @@ class LocalBackend:
 
         What else `deployment` and `caller` say changes nothing.
         """
-        reason = self.not_ready()
         client = self._client
+        if client is not None and client.is_asleep:
+            await client.awake()
+        reason = self.not_ready()
         if reason is not None or client is None:
             raise EngineUnavailable(
                 f"The small model can't answer: {reason}.",

@@ -65,7 +65,8 @@ class Batching:
             return
         whole = len(place.tokens) // BLOCK * BLOCK
         tokens, adapter = place.tokens[:whole], place.memory.adapter
-        room = self._tokens - sum(other.reserved for other in self._places.values())
+        free = self._tokens - sum(other.reserved for other in self._places.values())
+        room = min(free, self._tokens // 2)  # the memory of what isn't in use is spared
         if 0 < whole <= room and not self._prefixes.holds(tokens, adapter):
             memory = place.memory.kept(whole)
             if memory is not None:
@@ -102,6 +103,8 @@ class Batching:
             return
         share_s = (time.perf_counter() - started_s) / len(choices)
         for choice, logits in zip(choices, rows, strict=True):
+            if choice not in self._places:  # another choice of its request has failed meanwhile
+                continue
             self._places[choice].tokens += choice.pending
             choice.compute_s += share_s
             yield choice, _accepted(choice, logits)
@@ -134,11 +137,14 @@ class Batching:
         size = sum(len(part.tokens) for _, part in pieces)
         token_s = (time.perf_counter() - started_s) / size
         for choice, part in pieces:
+            logits = next(rows) if part.wants_logits else None
+            if choice not in self._places:
+                continue
             self._places[choice].tokens += part.tokens
             choice.pending = choice.pending[len(part.tokens) :]
             choice.compute_s += token_s * len(part.tokens)
-            if part.wants_logits:
-                yield choice, _accepted(choice, next(rows))
+            if logits is not None:
+                yield choice, _accepted(choice, logits)
 
     def _piece(self, choice: Answering, others: Sequence[Answering]) -> Part | None:
         """What is to be read next of a prompt; None where waiting for another's is quicker."""

@@ -54,7 +54,11 @@ class EngineClient:
         self._writer: asyncio.StreamWriter | None = None
         self._reading: asyncio.Task[None] | None = None
         self._settled = asyncio.Event()
-        #: What the engine last said of itself: `state` is starting, loading, ready or failed.
+        self._wanted = asyncio.Event()
+        #: Whether the model was unloaded, and isn't loaded again yet; requests wait for it.
+        self.is_asleep = False
+        #: What the engine last said of itself: `state` is starting, loading, ready, failed, or
+        #: unloaded, when it had been idle for long.
         self.status: Event = {"state": "starting"}
 
     def start(self) -> None:
@@ -125,8 +129,9 @@ class EngineClient:
                 with contextlib.suppress(EngineUnavailable):
                     self._send({"type": "cancel", "id": number})
 
-    async def settled(self) -> Event:
-        """Wait until the engine is ready or has failed; its status then."""
+    async def awake(self) -> Event:
+        """Have an unloaded model loaded again; the status once it is ready or has failed."""
+        self._wanted.set()
         while self.status["state"] not in {"ready", "failed"}:
             await self._settled.wait()
         return self.status
@@ -163,13 +168,22 @@ class EngineClient:
                 _log.debug("no connection to the engine: %s", error)
             finally:
                 self._lose()
-            await asyncio.sleep(RECONNECT_S)
+            if self.status["state"] == "unloaded":
+                self._wanted.clear()
+                await self._wanted.wait()
+                self.status = {"state": "starting"}
+            else:
+                await asyncio.sleep(RECONNECT_S)
 
     def _dispatch(self, event: Event) -> None:
         if event["type"] == "status":
             self.status = event
             if event["state"] in {"ready", "failed"}:
+                self.is_asleep = False
                 self._settled.set()
+            else:
+                self.is_asleep = self.is_asleep or event["state"] == "unloaded"
+                self._settled.clear()
         listener = self._listeners.get(event.get("id", 0))
         if listener is not None:
             listener.put_nowait(event)
@@ -178,7 +192,8 @@ class EngineClient:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-        self.status = {"state": "starting"}
+        if self.status["state"] != "unloaded":
+            self.status = {"state": "starting"}
         self._settled.clear()
         for listener in self._listeners.values():
             listener.put_nowait(_LOST)

@@ -17,6 +17,8 @@ from gateway.backends.local.forms import CALL_BEGINS, CALL_ENDS
 from gateway.backends.local.tokens import ChatTokenizer
 from gateway.core.errors import InvalidRequest
 
+#: The most calls in one answer.
+_MOST_CALLS = 8
 #: The largest schemas together, in bytes of JSON.
 _MOST_SCHEMA_BYTES = 262_144
 #: As Python writes JSON, which models have read most of.
@@ -26,8 +28,10 @@ _WRITTEN: Any = {"item_separator": ", ", "key_separator": ": ", "whitespace_flex
 class Constraint:
     """One answer's form: what may come next."""
 
-    def __init__(self, matcher: Any, vocabulary: int) -> None:
+    def __init__(self, matcher: Any, vocabulary: int, param: str) -> None:
+        """`param` is the field that asks for the form."""
         self._matcher = matcher
+        self._param = param
         self._bits = np.zeros((1, -(-vocabulary // 32)), dtype=np.int32)
         self._vocabulary = vocabulary
 
@@ -44,9 +48,18 @@ class Constraint:
         logits.masked_fill_(~allowed, float("-inf"))
 
     def accept(self, token: int) -> None:
-        """Take the token that was chosen. Raises RuntimeError for one that couldn't come."""
+        """Take the token that was chosen. Raises InvalidRequest where the form then has no end."""
         if not self._matcher.consume_token(token):
-            raise RuntimeError(f"The grammar has failed: {self._matcher.get_error()}")
+            raise _refusal(self._param, str(self._matcher.get_error()))
+
+    def check(self) -> None:
+        """Take a first token for a trial. Raises InvalidRequest where none leads anywhere."""
+        trial = Constraint(self._matcher.deep_copy(), self._vocabulary, self._param)
+        logits = torch.zeros(self._vocabulary)
+        trial.restrict(logits)
+        if trial._matcher.is_error():
+            raise _refusal(self._param, "nothing can be an answer")
+        trial.accept(int(logits.argmax()))
 
 
 class Grammars:
@@ -77,7 +90,9 @@ class Grammars:
         matcher = LLMatcher(self._llguidance_tokenizer(), grammar)
         if matcher.is_error():
             raise _refusal(param, str(matcher.get_error()))
-        return Constraint(matcher, self._vocabulary)
+        constraint = Constraint(matcher, self._vocabulary, param)
+        constraint.check()
+        return constraint
 
     def _llguidance_tokenizer(self) -> Any:
         from llguidance import LLTokenizer
@@ -93,8 +108,12 @@ class Grammars:
 
 
 def _refusal(param: str, reason: str) -> InvalidRequest:
-    first = reason.strip().partition("\n")[0]
-    return InvalidRequest(f"The local model can't be held to {param}: {first}", param=param)
+    said = f"The local model can't be held to {param}: {_first_line(reason)}"
+    return InvalidRequest(said, param=param)
+
+
+def _first_line(text: object) -> str:
+    return str(text).strip().partition("\n")[0]
 
 
 def _json_grammar(schema: Any) -> Any:
@@ -122,7 +141,9 @@ def _calls_grammar(form: Mapping[str, Any]) -> Any:
     ending = orjson.dumps(f"\n{CALL_ENDS}").decode()
     opening = orjson.dumps(f"{CALL_BEGINS}\n").decode()
     lines.append(f"call: ({' | '.join(names)}) {ending}")
-    more = '("\\n" ' + opening + " call)*" if form["is_parallel"] else ""
+    # A small model that may call on and on does.
+    most = f"{{0,{_MOST_CALLS - 1}}}"
+    more = f'("\\n" {opening} call){most}' if form["is_parallel"] else ""
     if form["first"] is None:
         # The text is lazy: the first marker in it begins a call.
         lines.append(f"start: TEXT | (before call {more})")

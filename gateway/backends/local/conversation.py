@@ -37,12 +37,20 @@ def _turn(message: Mapping[str, Any]) -> Turn:
     role = str(message.get("role", "user"))
     said = message.get("content") or message.get("refusal")
     turn: Turn = {"role": "system" if role == "developer" else role, "content": text_of(said)}
-    calls = message.get("tool_calls")
-    if isinstance(calls, list) and calls:
+    calls = calls_in(message)
+    if calls:
         turn["tool_calls"] = [_call(call) for call in calls]
-    if role == "tool":
+    if role in ("tool", "function"):  # the older name of a result
+        turn["role"] = "tool"
         turn |= {name: message[name] for name in ("tool_call_id", "name") if name in message}
     return turn
+
+
+def calls_in(message: Mapping[str, Any]) -> list[Any]:
+    """The calls of a message, the one that an older client writes as its `function_call` too."""
+    calls, older = message.get("tool_calls"), message.get("function_call")
+    listed = calls if isinstance(calls, list) else []
+    return [*listed, {"function": older}] if older else listed
 
 
 def _call(call: Mapping[str, Any]) -> dict[str, Any]:

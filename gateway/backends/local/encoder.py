@@ -16,6 +16,7 @@ from transformers import AutoModel
 from transformers.utils import logging as transformers_logging
 
 from gateway.backends.local.folder import context_window_of, read_json
+from gateway.backends.local.loadable import check_folder
 from gateway.backends.local.network.rounding import rounded
 from gateway.backends.local.tokens import pieces_of
 from gateway.core.errors import ContextTooLong
@@ -45,7 +46,8 @@ class Encoder:
 
     @classmethod
     def of_folder(cls, folder: Path, dtype: str = "auto") -> Encoder:
-        """Load a folder; no code of the model's is run. Raises ValueError for unknown pooling."""
+        """Load a folder; no code of the model's is run. Raises ValueError where it can't."""
+        check_folder(folder)
         transformers_logging.set_verbosity_error()
         transformers_logging.disable_progress_bar()
         takes_mean = _takes_mean(folder)

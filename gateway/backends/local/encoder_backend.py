@@ -99,7 +99,7 @@ class LocalEncoder:
             self._client = EngineClient(self._socket_path)
             self._client.start()
         client = self._client
-        status = await client.settled()
+        status = await client.awake()
         if status["state"] == "failed":
             raise _unavailable(f"{self._model} can't be loaded: {status['reason']}")
         return client

@@ -25,7 +25,7 @@ from gateway.core.errors import ContextTooLong, GatewayError, InvalidRequest
 _log = logging.getLogger(__name__)
 
 #: How large the cache is where nobody says: in bytes, and the context that it holds at least.
-_USUAL_CACHE_BYTES = 320_000_000
+_USUAL_CACHE_BYTES = 192_000_000
 _USUAL_CONTEXT = 8192
 
 
@@ -130,6 +130,7 @@ class Engine:
                 limit,
                 gate=Gate(submission.cascade) if submission.cascade is not None else None,
                 constraint=self._grammars.constraint(submission.form) if submission.form else None,
+                may_call="tools" in (submission.form or ()),
                 adapter=self._adapter(submission.adapter),
             )
             for index in range(submission.n)
@@ -158,8 +159,13 @@ class Engine:
     def _run(self) -> None:
         with torch.inference_mode():
             while True:
-                self._admit()
-                self._round()
+                try:
+                    self._admit()
+                    self._round()
+                except Exception as error:  # whatever it is, the next requests are to be answered
+                    _log.exception("the engine failed")
+                    for reply in list(self._active):
+                        self._end(reply, _failure(error))
 
     def _admit(self) -> None:
         """Drop what was cancelled and fill the free places; wait while there is nothing to do."""
@@ -198,9 +204,13 @@ class Engine:
         }
         for choice, outcome in self._batching.advance(list(going)):
             reply = going[choice]
+            if isinstance(outcome, InvalidRequest):  # a form that only now proves to have no end
+                refusal = _error("invalid_request", outcome.message)
+                self._end(reply, {**refusal, "param": outcome.param})
+                continue
             if isinstance(outcome, Exception):
                 _log.error("a step of the local model failed", exc_info=outcome)
-                self._end(reply, _error("engine_failed", f"The local model failed: {outcome}"))
+                self._end(reply, _failure(outcome))
                 continue
             if choice.finish_reason is not None:
                 self._batching.release(choice)
@@ -217,7 +227,7 @@ class Engine:
                 return  # another choice of it has failed in the same round
             self._inside -= 1
             self._active = [other for other in self._active if other is not reply]
-            self._release(reply)
+        self._release(reply)
         reply.submission.emit(event)
 
     def _release(self, reply: Reply) -> None:
@@ -231,6 +241,10 @@ class Engine:
 
 def _error(code: str, message: str) -> Event:
     return {"type": "error", "code": code, "message": message}
+
+
+def _failure(error: Exception) -> Event:
+    return _error("engine_failed", f"The local model failed: {error}")
 
 
 def cache_tokens(model: LoadedModel, kv_cache_mb: int | None) -> int:

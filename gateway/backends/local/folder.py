@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,14 +44,23 @@ def folder_of(model: str, models_dir: Path) -> Path | None:
 
 
 def stored_name(model: str) -> str:
-    """The folder's name in `models_dir`: a hub id's slash is not a folder."""
-    return model.replace("/", "--")
+    """The folder's name in `models_dir`: a hub id's slash is not a folder, nor is a path's."""
+    if not _is_path(model):
+        return model.replace("/", "--")
+    path = Path(model).expanduser().resolve()
+    return f"{path.stem}-{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
 
 
 def served_name(model: str) -> str:
-    """How answers name the model: a folder's own name rather than its path, else as configured."""
+    """How answers name the model: a file's or folder's own name, else as configured."""
     path = Path(model).expanduser()
+    if _is_path(model) and path.suffix == ".gguf":
+        return path.stem
     return path.resolve().name if path.is_dir() else model
+
+
+def _is_path(model: str) -> bool:
+    return model.startswith(("/", "./", "../", "~")) or model.endswith(".gguf")
 
 
 def gguf_of(folder: Path) -> str | None:

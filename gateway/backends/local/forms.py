@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import orjson
+
 #: Where a call begins and ends in a model's text, as in the templates of Qwen and Hermes.
 CALL_BEGINS = "<tool_call>"
 CALL_ENDS = "</tool_call>"
@@ -22,7 +24,7 @@ def form_of(payload: Mapping[str, Any]) -> dict[str, Any] | None:
         return {"param": "response_format", "schema": {"type": "object"}}
     if kind == "json_schema":
         stated = response_format["json_schema"].get("schema")
-        return {"param": "response_format", "schema": {} if stated is None else stated}
+        return {"param": "response_format", "schema": {} if stated is None else closed(stated)}
     tools = tools_of(payload)
     if not tools:
         return None
@@ -47,5 +49,39 @@ def tools_of(payload: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 def _called(function: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "name": function["name"],
-        "parameters": function.get("parameters") or {"type": "object"},
+        "parameters": closed(function.get("parameters") or {"type": "object", "properties": {}}),
     }
+
+
+#: Where schemas are put together, what one of them leaves open another may need.
+_COMBINING = ("allOf", "anyOf", "oneOf", "$ref", "patternProperties", "if", "not")
+
+
+def closed(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same for objects of the named properties only, where it doesn't say that more may come.
+
+    All that fits it fits the schema too, and a small model invents properties where it may.
+    """
+    kept: Mapping[str, Any] = schema if b'"allOf"' in orjson.dumps(schema) else _closed(schema)
+    return kept
+
+
+def _closed(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_closed(one) for one in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    made = {
+        name: {key: _closed(one) for key, one in inner.items()}
+        if name in ("properties", "$defs", "definitions") and isinstance(inner, Mapping)
+        else _closed(inner)
+        if name in ("items", "prefixItems", "anyOf", "oneOf", "additionalProperties")
+        else inner
+        for name, inner in schema.items()
+    }
+    properties = schema.get("properties")
+    if isinstance(properties, Mapping) and not any(name in schema for name in _COMBINING):
+        required = schema.get("required")
+        if all(name in properties for name in (required if isinstance(required, list) else ())):
+            made.setdefault("additionalProperties", False)
+    return made

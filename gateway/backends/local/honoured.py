@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import orjson
+
+from gateway.backends.local.conversation import calls_in
 from gateway.backends.local.params import MOST_CHOICES
-from gateway.wire.extras import asks, message_extras, part_extras, stream_extras
+from gateway.wire.extras import asks, extras, message_extras, part_extras, stream_extras
 
 #: Chat fields that the engine does what they say, the capability filter's among them.
 HONOURED = frozenset(
@@ -52,6 +55,10 @@ _MOST_BIAS = 100
 #: The types of content parts, each with the member that holds its text.
 _TEXTS = {"text": "text", "refusal": "refusal"}
 _PART = frozenset({"type", *_TEXTS.values()})
+#: Every answer keeps to its schema, whether it is to be strict or not.
+_SCHEMA = frozenset({"name", "schema", "strict"})
+_TOOL = frozenset({"type", "function"})
+_CALL = frozenset({"id", "type", "function"})
 _SAID = frozenset({"role", "content", "refusal", "tool_calls", "function_call", "tool_call_id"})
 
 
@@ -67,16 +74,22 @@ def unsupported_in(payload: Mapping[str, Any], messages: Sequence[Mapping[str, A
             return name
     if (fault := _tool_fault(payload)) is not None:
         return fault
-    for index, message in enumerate(messages):
-        if not _are_calls(message.get("tool_calls")):
-            return f"messages[{index}].tool_calls"
-        content = message.get("content")
-        if not isinstance(content, list):
-            continue
-        for place, part in enumerate(content):
-            member = _unreadable_in(part)
-            if member is not None:
-                return f"messages[{index}].content[{place}].{member}"
+    faults = (_message_fault(one, f"messages[{index}]") for index, one in enumerate(messages))
+    return next((fault for fault in faults if fault is not None), None)
+
+
+def _message_fault(message: Mapping[str, Any], place: str) -> str | None:
+    if not _are_calls(message.get("tool_calls")):
+        return f"{place}.tool_calls"
+    if message.get("function_call") and not _are_calls(calls_in(message)):
+        return f"{place}.function_call"
+    content = message.get("content")
+    if not isinstance(content, list):
+        return None
+    for number, part in enumerate(content):
+        member = _unreadable_in(part)
+        if member is not None:
+            return f"{place}.content[{number}].{member}"
     return None
 
 
@@ -101,7 +114,20 @@ def _is_format(value: object) -> bool:
     if value.get("type") != "json_schema":
         return True
     stated = value.get("json_schema")
-    return isinstance(stated, Mapping) and isinstance(stated.get("schema"), Mapping | None)
+    return (
+        isinstance(stated, Mapping)
+        and isinstance(stated.get("schema"), Mapping | None)
+        and _is_writable(stated)
+    )
+
+
+def _is_writable(value: object) -> bool:
+    """Whether JSON can be written again, a few levels deeper: what is read may be deeper."""
+    try:
+        orjson.dumps([[[[[[[[value]]]]]]]])
+    except TypeError:
+        return False
+    return True
 
 
 #: What the API doesn't check, by field.
@@ -138,6 +164,7 @@ def _is_function(tool: Mapping[str, Any]) -> bool:
         and isinstance(function, Mapping)
         and isinstance(function.get("name"), str)
         and isinstance(function.get("parameters"), Mapping | None)
+        and _is_writable(function)
     )
 
 
@@ -163,6 +190,23 @@ def _unreadable_in(part: object) -> str | None:
     return None if isinstance(part.get(member), str) else member
 
 
+def _form_extras(payload: Mapping[str, Any]) -> Iterator[str]:
+    """Such as `response_format.json_schema.description`, for which a grammar has no use."""
+    wanted = payload.get("response_format")
+    if isinstance(wanted, Mapping):
+        named = extras(wanted.get("json_schema"), _SCHEMA)
+        yield from (f"response_format.json_schema.{name}" for name in named)
+    for tool in payload.get("tools") or ():
+        yield from (f"tools[].{name}" for name in extras(tool, _TOOL))
+
+
+def _call_extras(messages: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """Such as `messages[].tool_calls[].caller`; may repeat."""
+    for message in messages:
+        for call in message.get("tool_calls") or ():
+            yield from (f"messages[].tool_calls[].{name}" for name in extras(call, _CALL))
+
+
 def ignored_in(
     payload: Mapping[str, Any], messages: Sequence[Mapping[str, Any]]
 ) -> tuple[str, ...]:
@@ -173,6 +217,8 @@ def ignored_in(
         *stream_extras(payload),
         *message_extras(messages, _SAID),
         *part_extras(messages, _PART),
+        *_form_extras(payload),
+        *_call_extras(messages),
     }
     if any(message.get("refusal") and message.get("content") for message in messages):
         inner.add("messages[].refusal")

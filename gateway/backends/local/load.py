@@ -13,6 +13,7 @@ import torch
 
 from gateway.backends.local.adapters import check_adapter
 from gateway.backends.local.folder import context_window_of, gguf_of, read_json
+from gateway.backends.local.loadable import check_folder
 from gateway.backends.local.network.build import llama_of
 from gateway.backends.local.network.interface import Network
 from gateway.backends.local.network.low_rank import read_adapter
@@ -53,8 +54,9 @@ def load(
 ) -> LoadedModel:
     """Load a folder. `dtype` is auto, float32, bfloat16 or int8. No code of the model's is run.
 
-    `adapters` are LoRA adapters' folders by the name that requests say. Raises AdapterMisfit.
+    `adapters` are LoRA adapters' folders by the name that requests say. Raises ModelRefused.
     """
+    check_folder(folder)
     for name, place in (adapters or {}).items():
         check_adapter(name, place, folder)
     gguf = gguf_of(folder)

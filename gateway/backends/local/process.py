@@ -30,13 +30,15 @@ LONGEST_BACKOFF_S = 30.0
 STABLE_AFTER_S = 60.0
 #: How often to look whether a missing model has been fetched meanwhile.
 LOOK_AGAIN_S = 2.0
+#: The exit status of a process that nobody has asked for long: its model is unloaded.
+UNLOADED = 3
 #: How long the process may take to end by itself.
 END_WITHIN_S = 5.0
 
 
 #: How often a thread looks whether the others have finished before it sleeps: some microseconds.
-#: With both of two cores wanted by others, a step takes 27 ms without looking, 30 after 1,000 looks,
-#: 70 after 10,000; with the cores free it takes 36, 25 and 22.
+#: With both of two cores wanted by others, a step takes 27 ms without looking, 30 with 1,000 looks,
+#: 70 with 10,000; with the cores free it takes 36, 25 and 22.
 SPINS = 2_000
 
 
@@ -45,10 +47,10 @@ class EngineProcess:
 
     A thread starts it, and starts it again when it dies, with growing pauses. While the model
     isn't on this machine the thread waits for it to be fetched. One that starts lazily waits for
-    a first connection too.
+    a first connection too, and so does one that has unloaded its idle model.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (one for each thing that the process is told)
         self,
         model: str,
         models_dir: Path,
@@ -61,11 +63,14 @@ class EngineProcess:
         worker: str = ENGINE,
         starts_lazily: bool = False,
         adapters: Mapping[str, str] | None = None,
+        kv_cache_mb: int | None = None,
+        idle_unload_s: float | None = None,
     ) -> None:
         """`socket_path` is where to listen; by default in a new folder that only we can read.
 
         `worker` is the module that the process runs, `ENGINE` or `ENCODER`; `adapters` are hub ids
-        or folders of LoRA adapters by the name that requests say.
+        or folders of LoRA adapters by the name that requests say; after `idle_unload_s` without
+        requests the process ends until the next one.
         """
         self._worker = worker
         self._starts_lazily = starts_lazily
@@ -77,7 +82,10 @@ class EngineProcess:
             *("--max-concurrent", str(max_concurrent)),
             *("--max-queue", str(max_queue)),
             *(("--threads", str(threads)) if threads is not None else ()),
+            *(("--kv-cache-mb", str(kv_cache_mb)) if kv_cache_mb is not None else ()),
+            *(("--idle-unload-s", str(idle_unload_s)) if idle_unload_s is not None else ()),
         ]
+        self._unloads = idle_unload_s is not None
         self._own_folder: Path | None = None
         self._socket_path = socket_path
         self._process: subprocess.Popen[bytes] | None = None
@@ -131,7 +139,7 @@ class EngineProcess:
             self._own_folder = self._socket_path = None
 
     def _supervise(self, socket_path: Path) -> None:
-        if not self._starts_lazily:
+        if not self._starts_lazily and not self._unloads:
             self._keep_running(socket_path, None)
             return
         socket_path.unlink(missing_ok=True)
@@ -142,17 +150,22 @@ class EngineProcess:
 
     def _keep_running(self, socket_path: Path, listener: socket.socket | None) -> None:
         backoff_s = FIRST_BACKOFF_S
+        is_lazy = self._starts_lazily
         while not self._stopping.is_set():
             folder = folder_of(self._model, self._models_dir)
             if folder is None or missing_of(self._model, self._adapters, self._models_dir):
                 self._stopping.wait(LOOK_AGAIN_S)
                 continue
-            if listener is not None and not self._is_wanted(listener):
+            if listener is not None and is_lazy and not self._is_wanted(listener):
                 return
             started_s = time.monotonic()
             status = self._run(folder, socket_path, listener)
             if self._stopping.is_set():
                 return
+            is_lazy = self._starts_lazily or status == UNLOADED
+            if status == UNLOADED:
+                _log.info("%s was idle and is unloaded until it is asked again", self._model)
+                continue
             if time.monotonic() - started_s > STABLE_AFTER_S:
                 backoff_s = FIRST_BACKOFF_S
             _log.error("the engine of %s ended with status %s: restarting", self._model, status)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from gateway.backends.local.constraint import Constraint
+from gateway.backends.local.forms import CALL_BEGINS
 from gateway.backends.local.gate import Gate
 from gateway.backends.local.load import LoadedModel
 from gateway.backends.local.logprobs import Doubts, entry_of
@@ -41,13 +42,16 @@ class Answering:
         gate: Gate | None = None,
         constraint: Constraint | None = None,
         adapter: Any = None,
+        *,
+        may_call: bool = False,
     ) -> None:
+        """`may_call` says whether it may hold calls of tools, which no stop string cuts."""
         self._model = model
         self._max_tokens = max_tokens
         self._top_logprobs = params.top_logprobs
         self._constraint = constraint
         self._sampler = Sampler(params, prompt, constraint)
-        self._stops = StopFilter(params.stop)
+        self._stops = StopFilter(params.stop, until=CALL_BEGINS if may_call else None)
         self._tokens: list[int] = []
         self._shown_from = 0
         self._shown_to = 0

@@ -25,6 +25,7 @@ from typing import Any, Protocol
 
 import orjson
 
+from gateway.backends.local.process import UNLOADED
 from gateway.backends.local.refused import ModelRefused
 from gateway.backends.local.submission import LAST_EVENTS, Event, Submission
 from gateway.core.cascade import Cascade
@@ -73,6 +74,7 @@ class Worker:
         self._engine: Served | None = None
         self._status: Event = {"state": "loading"}
         self._writers: set[asyncio.StreamWriter] = set()
+        self._used_s = self._loop.time()
 
     async def serve(self) -> None:
         """Accept connections at once; load the model meanwhile."""
@@ -82,7 +84,21 @@ class Worker:
         server = await asyncio.start_unix_server(self._converse, limit=LINE_LIMIT, **listening)
         threading.Thread(target=self._load, name="load", daemon=True).start()
         async with server:
-            await server.serve_forever()
+            if self._options.idle_unload_s is None:
+                await server.serve_forever()
+            await self._until_idle(self._options.idle_unload_s)
+            self._announce(self._engine, {"state": "unloaded"})
+            for writer in list(self._writers):
+                with contextlib.suppress(OSError):
+                    await writer.drain()
+        os._exit(UNLOADED)
+
+    async def _until_idle(self, idle_s: float) -> None:
+        """Wait until nobody has asked for anything for so long."""
+        while self._loop.time() - self._used_s < idle_s:
+            await asyncio.sleep(min(1.0, idle_s / 4))
+            if self._engine is None or any(self._engine.load().values()):
+                self._used_s = self._loop.time()
 
     def _load(self) -> None:
         try:
@@ -142,6 +158,7 @@ class Worker:
         writer: asyncio.StreamWriter,
     ) -> None:
         number: int = command["id"]
+        self._used_s = self._loop.time()
 
         def deliver(event: Event) -> None:
             if number in submissions:
@@ -228,6 +245,7 @@ def main(load: Load = _loaded, read: Read = _submission) -> None:
     parser.add_argument("--max-concurrent", type=int, default=8)
     parser.add_argument("--max-queue", type=int, default=64)
     parser.add_argument("--kv-cache-mb", type=int)
+    parser.add_argument("--idle-unload-s", type=float)
     options = parser.parse_args()
     # The terminal's Ctrl-C is for the gateway, which finishes its streams before it ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -10,6 +10,7 @@ import jsonschema_rs
 import pytest
 
 from gateway.backends.local.backend import LocalBackend
+from gateway.backends.local.forms import closed
 from gateway.core.errors import InvalidRequest
 from tests.backends.local.asking import answer_of, chat, chunks_of, content_of, payloads_of
 
@@ -173,3 +174,87 @@ async def test_no_call_where_none_is_wanted(small: LocalBackend) -> None:
     assert content_of(await answer_of(small, chat("The weather in Rome?", **asked))) == content_of(
         without
     )
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"$defs": {"s": {"$ref": "#/$defs/s"}}, "$ref": "#/$defs/s"},
+        {
+            "$defs": {
+                "n": {
+                    "type": "object",
+                    "properties": {"n": {"$ref": "#/$defs/n"}},
+                    "required": ["n"],
+                }
+            },
+            "$ref": "#/$defs/n",
+        },
+    ],
+)
+async def test_a_schema_that_leads_nowhere_is_refused(
+    small: LocalBackend, wanted: dict[str, Any]
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        await answer_of(small, held_to(wanted))
+    assert refused.value.param == "response_format"
+    assert len(refused.value.message) < 200
+
+
+@pytest.mark.parametrize("choice", ["auto", "required"])
+async def test_no_stop_string_cuts_a_call(small: LocalBackend, choice: str) -> None:
+    asked: dict[str, Any] = {"tools": [WEATHER], "parallel_tool_calls": False, "max_tokens": 60}
+    request = chat("The weather in Rome?", tool_choice=choice, stop=["}", "_", '"'], **asked)
+    choice_made = (await answer_of(small, request)).payload["choices"][0]
+    if choice == "required":
+        assert choice_made["finish_reason"] == "tool_calls"
+    for call in choice_made["message"].get("tool_calls", ()):
+        jsonschema_rs.validate(PARAMETERS["get_weather"], json.loads(call["function"]["arguments"]))
+
+
+async def test_a_tool_that_takes_nothing_is_given_nothing(small: LocalBackend) -> None:
+    tool = {"type": "function", "function": {"name": "now"}}
+    asked: dict[str, Any] = {"tools": [tool], "tool_choice": "required", "max_tokens": 40}
+    answer = await answer_of(small, chat("What time is it?", parallel_tool_calls=False, **asked))
+    (call,) = answer.payload["choices"][0]["message"]["tool_calls"]
+    assert call["function"] == {"name": "now", "arguments": "{}"}
+
+
+@pytest.mark.parametrize(
+    ("stated", "kept"),
+    [
+        ({"type": "object"}, {"type": "object"}),
+        (
+            {"properties": {"a": {"properties": {}}}, "required": ["a"]},
+            {
+                "properties": {"a": {"properties": {}, "additionalProperties": False}},
+                "required": ["a"],
+                "additionalProperties": False,
+            },
+        ),
+        (
+            {"items": {"properties": {"properties": {"type": "null"}}}},
+            {
+                "items": {
+                    "properties": {"properties": {"type": "null"}},
+                    "additionalProperties": False,
+                }
+            },
+        ),
+    ],
+)
+def test_objects_are_closed_where_they_may_be(stated: Any, kept: Any) -> None:
+    assert closed(stated) == kept
+
+
+@pytest.mark.parametrize(
+    "stated",
+    [
+        {"properties": {}, "additionalProperties": True},
+        {"properties": {}, "required": ["z"]},
+        {"properties": {}, "anyOf": [{"required": ["b"]}]},
+        {"allOf": [{"properties": {"a": {}}}, {"properties": {"b": {}}}]},
+    ],
+)
+def test_objects_that_need_what_they_do_not_name_stay_open(stated: Any) -> None:
+    assert closed(stated) == stated

@@ -40,6 +40,10 @@ def parts(*several: Any) -> list[dict[str, Any]]:
         ),
         ({"parallel_tool_calls": "yes"}, "parallel_tool_calls"),
         ({"messages": [USER, {"role": "assistant", "tool_calls": [{}]}]}, "messages[1].tool_calls"),
+        (
+            {"messages": [USER, {"role": "assistant", "function_call": {"name": "f"}}]},
+            "messages[1].function_call",
+        ),
         ({"modalities": ["text", "audio"]}, "modalities"),
         ({"repetition_penalty": 0}, "repetition_penalty"),
         ({"tool_choice": "required"}, "tool_choice"),
@@ -157,3 +161,47 @@ def test_a_refusal_is_what_was_said_where_nothing_else_was() -> None:
     for empty in empties:
         said = {"role": "assistant", "refusal": "No.", **empty}
         assert turns_of([said]) == [{"role": "assistant", "content": "No."}]
+
+
+def test_the_older_words_for_a_call_and_its_result_say_the_same() -> None:
+    called = {"name": "f", "arguments": '{"a": 1}'}
+    older: list[dict[str, Any]] = [
+        {"role": "assistant", "content": None, "function_call": called},
+        {"role": "function", "name": "f", "content": "2"},
+    ]
+    newer: list[dict[str, Any]] = [
+        {"role": "assistant", "content": None, "tool_calls": [{"function": called}]},
+        {"role": "tool", "name": "f", "content": "2"},
+    ]
+    assert turns_of(older) == turns_of(newer)
+    assert turns_of(older)[0]["tool_calls"][0]["function"] == {"name": "f", "arguments": {"a": 1}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"description": "D."}}},
+            "response_format.json_schema.description",
+        ),
+        ({"tools": [{"type": "function", "cache_control": {"x": 1}}]}, "tools[].cache_control"),
+        (
+            {"messages": [{"role": "assistant", "tool_calls": [{"id": "1", "caller": "me"}]}]},
+            "messages[].tool_calls[].caller",
+        ),
+    ],
+)
+def test_what_changes_nothing_inside_a_form_is_told(fields: dict[str, Any], told: str) -> None:
+    assert ignored_in(fields, fields.get("messages", [USER])) == (told,)
+
+
+@pytest.mark.parametrize("levels", [10, 400])
+def test_a_schema_that_could_not_be_sent_on_is_refused(levels: int) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(levels):
+        deep = {"items": deep}
+    asked: dict[str, Any] = {"type": "json_schema", "json_schema": {"name": "a", "schema": deep}}
+    fields = {"response_format": asked}
+    assert unsupported_in(fields, [USER]) == (None if levels < 200 else "response_format")
+    tool = {"type": "function", "function": {"name": "f", "parameters": deep}}
+    assert unsupported_in({"tools": [tool]}, [USER]) == (None if levels < 200 else "tools[0]")

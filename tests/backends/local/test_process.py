@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.backends.local.asking import (
     SMALL,
     answer_of,
     chat,
+    content_of,
     until,
     until_load,
     until_ready,
@@ -150,3 +152,46 @@ async def test_stopping_leaves_nothing_behind(tiny_folder: Path, tmp_path: Path)
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     assert "loading" in str(backend.not_ready())
+
+
+async def test_an_idle_model_is_unloaded_until_it_is_asked_again(
+    tiny_folder: Path, tmp_path: Path
+) -> None:
+    backend = LocalBackend(str(tiny_folder), models_dir=tmp_path, idle_unload_s=0.5)
+    await backend.start()
+    process = backend.process
+    assert process is not None
+    try:
+        await until_ready(backend)
+        first = process.pid
+        answer = await answer_of(backend, chat("Hello", max_tokens=3))
+        await until(lambda: process.pid is None)
+        await asyncio.sleep(0.5)
+        # It stays away, which is no reason to send requests elsewhere.
+        assert process.pid is None
+        assert backend.not_ready() is None
+        again = await asyncio.gather(
+            *(answer_of(backend, chat("Hello", max_tokens=3)) for _ in range(3))
+        )
+        assert {content_of(one) for one in again} == {content_of(answer)}
+        assert process.pid not in {None, first}
+        await until(lambda: process.pid is None)
+    finally:
+        await backend.stop()
+
+
+async def test_a_model_that_works_is_not_idle(tiny_folder: Path, tmp_path: Path) -> None:
+    backend = LocalBackend(str(tiny_folder), models_dir=tmp_path, idle_unload_s=0.2)
+    await backend.start()
+    try:
+        await until_ready(backend)
+        async with aclosing(backend.call(LONG, SMALL, CALLER)) as items:
+            started_s = time.monotonic()
+            async for _ in items:
+                if time.monotonic() - started_s > 1.5:
+                    break
+                await asyncio.sleep(0.05)
+        assert backend.process is not None
+        assert backend.process.pid is not None
+    finally:
+        await backend.stop()

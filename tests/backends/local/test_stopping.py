@@ -68,3 +68,24 @@ def test_after_a_stop_string_nothing_more_is_shown() -> None:
     assert stops.push("One. Two") == "One"
     assert stops.push("three") == ""
     assert stops.flush() == ""
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 100])
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("ab<call>x.y", "ab<call>x.y"),
+        ("a.b<call>", "a"),
+        ("a<call", "a<call"),
+        ("<call>", "<call>"),
+        ("b<ca.", "b<ca"),
+        ("x<cat", ""),
+        ("x<ca", ""),
+        ("x<call>.", "x<call>."),
+    ],
+)
+def test_from_a_text_on_nothing_stops(text: str, shown: str, size: int) -> None:
+    stops = StopFilter([".", "ll>", "x<c"], until="<call>")
+    pieces = [stops.push(text[at : at + size]) for at in range(0, len(text), size)]
+    assert "".join(pieces) + stops.flush() == shown
+    assert stops.stopped == (shown != text)
