@@ -116,7 +116,7 @@ def _report(
     ]
     return "\n".join(
         (
-            f"Perplexity on {len(TEXTS)} texts in seven languages and as much code, by the "
+            f"Perplexity on {len(TEXTS)} texts in seven languages and code, by the "
             f"engine's own network: in steps, a token of {_AT_ONCE} texts each "
             f"({len(whole[0]):,} tokens), and as prompts, the token after each {_PIECE} "
             f"({len(whole[1]):,}).\n",

@@ -67,7 +67,8 @@ def unconverted(models_dir: Path) -> None:
 
 def parameters() -> int:
     """How many numbers the model has."""
-    return sum(math.prod(one["shape"]) for one in _tensors(folder() / "model.safetensors").values())
+    tensors = _tensors(folder() / "model.safetensors")
+    return sum(math.prod(one["shape"]) for one in tensors.values())
 
 
 def step_bytes(models_dir: Path) -> int | None:
@@ -81,8 +82,7 @@ def step_bytes(models_dir: Path) -> int | None:
     tensors = _tensors(file)
     doubled = {f"{name.removesuffix('.int4')}.weight" for name in tensors if name.endswith(".int4")}
     sizes = {name: one["data_offsets"] for name, one in tensors.items() if name not in doubled}
-    total: int = sum(end - start for start, end in sizes.values())
-    return total
+    return sum(int(end - start) for start, end in sizes.values())
 
 
 def _tensors(file: Path) -> Mapping[str, Any]:
