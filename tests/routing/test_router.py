@@ -190,9 +190,8 @@ def test_a_text_that_no_chat_can_stand_for_goes_to_who_completes_texts() -> None
     with pytest.raises(CapabilityMissing) as caught:
         one.decide(completion("Hi", "gpt", echo=True), ANYBODY)
     assert caught.value.param == "echo"
-    with pytest.raises(CapabilityMissing) as caught:
-        one.decide(completion("Hi", logprobs=2), ANYBODY)  # `base` has no logprobs
-    assert caught.value.param == "logprobs"
+    # `base` has no logprobs, and a chat can tell them too.
+    assert one.decide(completion("Hi", logprobs=2), ANYBODY).deployment is LARGE
 
 
 def test_a_text_that_is_too_long_is_the_prompts_fault() -> None:
