@@ -86,8 +86,26 @@ class Sampler:
         if params.min_p > 0:
             least = params.min_p * probabilities.max()
             probabilities = probabilities.where(probabilities >= least, 0)
-        index = int(torch.multinomial(probabilities, 1, generator=self._generator))
+        point = torch.rand(1, generator=self._generator, dtype=torch.float64)
+        index = drawn_at(probabilities, float(point))
         return index if tokens is None else int(tokens[index])
+
+
+def drawn_at(probabilities: torch.Tensor, point: float) -> int:
+    """The index at a point (0..1) of probabilities that lie end to end, the likeliest first.
+
+    They needn't sum to 1. Nearly always it is among the likeliest, and the others aren't looked at.
+    """
+    target = point * float(probabilities.sum())
+    likeliest, indices = probabilities.topk(min(_NUCLEUS, probabilities.shape[-1]))
+    held = likeliest.cumsum(-1)
+    rest = probabilities.index_fill(-1, indices, 0) if target >= held[-1] else None
+    # A rounding error of the sums may reach over the end, where nothing is possible.
+    if rest is None or not rest.any():
+        place = int(torch.searchsorted(held, target, right=True))
+        return int(indices[min(place, int((likeliest > 0).sum()) - 1)])
+    place = int(torch.searchsorted(rest.cumsum(-1), target - float(held[-1]), right=True))
+    return min(place, int(rest.nonzero()[-1]))
 
 
 def nucleus(probabilities: torch.Tensor, top_p: float) -> tuple[torch.Tensor, torch.Tensor]:

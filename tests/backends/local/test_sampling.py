@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway.backends.local.params import SamplingParams
-from gateway.backends.local.sampling import Sampler, nucleus
+from gateway.backends.local.sampling import Sampler, drawn_at, nucleus
 
 LOGITS = torch.tensor([1.0, 3.0, 2.0, -1.0])
 
@@ -114,3 +114,25 @@ def test_a_flat_distribution_has_a_nucleus_beyond_the_first_look() -> None:
     flat = torch.full((1000,), 0.001)
     kept, _ = nucleus(flat, 0.5)
     assert 499 <= len(kept) <= 501
+
+
+@pytest.mark.parametrize("size", [3, 256, 1000])
+def test_points_that_lie_evenly_draw_each_as_often_as_it_is_likely(size: int) -> None:
+    weights = torch.rand(size, generator=torch.Generator().manual_seed(size))
+    weights[size // 2] = 0
+    points = 20_000
+    counts = torch.zeros(size)
+    for number in range(points):
+        counts[drawn_at(weights, (number + 0.5) / points)] += 1
+    expected = weights / weights.sum() * points
+    assert (counts - expected).abs().max() <= 2
+    assert counts[size // 2] == 0
+
+
+@pytest.mark.parametrize("point", [0.0, 0.999999, 1.0])
+def test_the_ends_draw_what_is_possible(point: float) -> None:
+    weights = torch.zeros(1000)
+    weights[[3, 700]] = torch.tensor([0.25, 0.75])
+    assert drawn_at(weights, point) == (700 if point == 0 else 3)
+    assert drawn_at(torch.tensor([0.0, 1.0]), point) == 1
+    assert drawn_at(torch.full((1000,), 0.1), point) < 1000
