@@ -61,10 +61,10 @@ def error_of(response: httpx.Response) -> dict[str, Any]:
             "model_not_found",
         ),
         (
-            b'{"model": "smollm2", "messages": [{"role": "user", "content": "x"}],'
-            b' "tools": [{"type": "function", "function": {"name": "f"}}]}',
+            b'{"model": "smollm2", "messages": [{"role": "user", "content": '
+            b'[{"type": "image_url", "image_url": {"url": "https://x.example/a.png"}}]}]}',
             400,
-            "tools",
+            "messages",
             "unsupported_capability",
         ),
         (
