@@ -57,6 +57,6 @@ def test_both_tiers_answer(gateway: RunningGateway, folder: Path) -> None:
 
 def test_tools_are_called(gateway: RunningGateway, folder: Path, vendor: RunningVendor) -> None:
     vendor.will(TWO_CALLS)
-    assert llm(folder, "-m", "gateway", "--functions", TOOL, EASY) == ANSWER
+    assert llm(folder, "-m", "large", "--functions", TOOL, EASY) == ANSWER
     results = [one for one in vendor.received[1].body["messages"] if one["role"] == "tool"]
     assert [one["content"] for one in results] == ["sunny in Zürich", "sunny in 東京"]

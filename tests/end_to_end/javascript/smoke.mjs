@@ -45,7 +45,7 @@ async function streamHelper() {
 async function tools(options) {
   const cities = [];
   const runner = client.chat.completions.runTools({
-    model: "auto",
+    model: "auto@0",
     messages,
     tools: [
       {

@@ -56,7 +56,7 @@ def tool_loop(llm: OpenAILike) -> tuple[list[str], str | None]:
 
 async def main() -> dict[str, Any]:
     auto = like("auto")
-    cities, answer = tool_loop(auto)
+    cities, answer = tool_loop(like("auto@0"))
     return {
         "sdk": openai.__version__,
         "cities": cities,
