@@ -47,10 +47,9 @@ def tools_of(payload: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 
 def _called(function: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "name": function["name"],
-        "parameters": closed(function.get("parameters") or {"type": "object", "properties": {}}),
-    }
+    parameters = function.get("parameters") or {"properties": {}}
+    # Arguments are always an object, whether the schema says so or not.
+    return {"name": function["name"], "parameters": closed({**parameters, "type": "object"})}
 
 
 #: Where schemas are put together, what one of them leaves open another may need.
