@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
@@ -30,6 +29,16 @@ TREE = {
     "properties": {"next": {"$ref": "#"}, "end": {"type": "boolean"}},
     "required": ["end"],
 }
+
+
+B, C = ({"type": "object", "properties": {name: {}}, "required": [name]} for name in "bc")
+A = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
+#: An object that several schemas describe together.
+TOGETHER = [
+    {**A, "anyOf": [B, C]},
+    {"type": "object", "required": ["a"], "anyOf": [A, {**A, "required": ["a", "b"]}]},
+    {"$defs": {"B": B}, "type": "array", "items": {"$ref": "#/$defs/B", **A}, "minItems": 1},
+]
 
 
 @pytest.fixture(scope="module")
@@ -87,3 +96,13 @@ def test_arguments_are_an_object_of_the_schema(
             assert isinstance(arguments, dict)
             jsonschema_rs.validate(parameters, arguments)
     assert finished
+
+
+@pytest.mark.parametrize("schema", TOGETHER)
+def test_what_several_schemas_describe_together(
+    tokenizer: ChatTokenizer, schema: dict[str, Any]
+) -> None:
+    stated = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    form = form_of({"response_format": stated})
+    assert form is not None
+    Grammars(tokenizer, VOCABULARY, [END]).constraint(form)
