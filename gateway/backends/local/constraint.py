@@ -128,14 +128,11 @@ def _calls_grammar(form: Mapping[str, Any]) -> Any:
 
     calls = []
     for tool in form["tools"]:
-        schema = {
-            "type": "object",
-            "properties": {"name": {"const": tool["name"]}, "arguments": tool["parameters"]},
-            "required": ["name", "arguments"],
-            "additionalProperties": False,
-            "x-guidance": _WRITTEN,
-        }
-        calls.append(f"%json {orjson.dumps(schema).decode()}")
+        # A schema of its own for each, so that its references find what they name.
+        schema = orjson.dumps({**tool["parameters"], "x-guidance": _WRITTEN}).decode()
+        name = orjson.dumps(tool["name"]).decode()
+        before = orjson.dumps(f'{{"name": {name}, "arguments": ').decode()
+        calls.append(f'{before} %json {schema} "}}"')
     names = [f"call_{number}" for number in range(len(calls))]
     lines = [f"{name}: {call}" for name, call in zip(names, calls, strict=True)]
     ending = orjson.dumps(f"\n{CALL_ENDS}").decode()

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
-
 #: Where a call begins and ends in a model's text, as in the templates of Qwen and Hermes.
 CALL_BEGINS = "<tool_call>"
 CALL_ENDS = "</tool_call>"
@@ -47,14 +45,15 @@ def tools_of(payload: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
 
 
 def _called(function: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "name": function["name"],
-        "parameters": closed(function.get("parameters") or {"type": "object", "properties": {}}),
-    }
+    parameters = function.get("parameters") or {"properties": {}}
+    # Arguments are always an object, whether the schema says so or not.
+    return {"name": function["name"], "parameters": closed({**parameters, "type": "object"})}
 
 
 #: Where schemas are put together, what one of them leaves open another may need.
 _COMBINING = ("allOf", "anyOf", "oneOf", "$ref", "patternProperties", "if", "not")
+#: What a schema says of an object beside those.
+_DESCRIBING = ("properties", "required", "minProperties")
 
 
 def closed(schema: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -62,8 +61,20 @@ def closed(schema: Mapping[str, Any]) -> Mapping[str, Any]:
 
     All that fits it fits the schema too, and a small model invents properties where it may.
     """
-    kept: Mapping[str, Any] = schema if b'"allOf"' in orjson.dumps(schema) else _closed(schema)
+    kept: Mapping[str, Any] = schema if _adds_up(schema) else _closed(schema)
     return kept
+
+
+def _adds_up(schema: Any) -> bool:
+    """Whether several schemas describe an object: each is open for the others' properties."""
+    if isinstance(schema, list):
+        return any(_adds_up(one) for one in schema)
+    if not isinstance(schema, Mapping):
+        return False
+    is_combined = any(name in schema for name in _COMBINING)
+    if "allOf" in schema or (is_combined and any(name in schema for name in _DESCRIBING)):
+        return True
+    return any(_adds_up(one) for one in schema.values())
 
 
 def _closed(schema: Any) -> Any:

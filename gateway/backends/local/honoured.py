@@ -163,9 +163,17 @@ def _is_function(tool: Mapping[str, Any]) -> bool:
         tool.get("type") == "function"
         and isinstance(function, Mapping)
         and isinstance(function.get("name"), str)
-        and isinstance(function.get("parameters"), Mapping | None)
+        and _are_parameters(function.get("parameters"))
         and _is_writable(function)
     )
+
+
+def _are_parameters(schema: object) -> bool:
+    """Whether a schema of arguments is for an object: they can be nothing else."""
+    if schema is None:
+        return True
+    stated = schema.get("type", "object") if isinstance(schema, Mapping) else None
+    return stated == "object" or (isinstance(stated, list) and "object" in stated)
 
 
 def _are_calls(calls: object) -> bool:

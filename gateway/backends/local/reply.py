@@ -54,7 +54,8 @@ class Reply:
     def _used(self) -> Event:
         return {
             "prompt_tokens": self.choices[0].prompt_tokens,
-            "cached_tokens": self.choices[0].cached_tokens,
+            # One of them read the prompt, whichever came first; the others took it from that one.
+            "cached_tokens": min(choice.cached_tokens for choice in self.choices),
             "completion_tokens": sum(choice.completion_tokens for choice in self.choices),
             "compute_s": sum(choice.compute_s for choice in self.choices),
         }

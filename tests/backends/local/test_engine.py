@@ -112,3 +112,13 @@ def test_a_cancelled_request_frees_its_place(model: LoadedModel) -> None:
     waiting = ask(engine, SHORT)
     gone.set()
     assert last_of(waiting)["type"] == "end"
+
+
+def test_what_one_choice_read_for_the_others_was_not_cached(model: LoadedModel) -> None:
+    engine = Engine(model, max_concurrent=4, max_queue=4)
+    for number in range(3):  # whichever of the choices has its turn first
+        prompt = f"{number} {LONG}"
+        last = last_of(ask(engine, prompt, n=2))
+        assert last["prompt_tokens"] > 64
+        assert last["cached_tokens"] == 0
+    assert last_of(ask(engine, prompt, n=2))["cached_tokens"] == last["prompt_tokens"] // 64 * 64

@@ -30,6 +30,10 @@ def parts(*several: Any) -> list[dict[str, Any]]:
         ({"functions": [{"name": "f"}]}, "functions"),
         ({"tools": [{"type": "custom", "custom": {"name": "f"}}]}, "tools[0]"),
         ({"tools": [TOOL, {"type": "function"}]}, "tools[1]"),
+        (
+            {"tools": [{**TOOL, "function": {"name": "f", "parameters": {"type": "string"}}}]},
+            "tools[0]",
+        ),
         ({"tools": [TOOL], "tool_choice": {"type": "allowed_tools"}}, "tool_choice"),
         ({"tools": [TOOL], "tool_choice": "always"}, "tool_choice"),
         ({"response_format": {"type": "grammar"}}, "response_format"),

@@ -17,6 +17,8 @@ from torch.nn import functional
 _REFINED = 64
 
 _LARGEST_INT8 = 127
+#: What the int8 kernel wants the inputs to be a multiple of; with others it reads past the end.
+_INT8_INPUTS = 16
 #: Inputs that share a scale and a zero among int4 weights; GGUF's Q4 formats have the same.
 GROUP = 32
 _LARGEST_INT4 = 15
@@ -88,14 +90,18 @@ class Int8Linear:
         prompt_dtype: torch.dtype = torch.bfloat16,
     ) -> None:
         """`weight` is int8 of shape (out, in), `scale` bfloat16 of shape (out,)."""
-        self.weight = weight
         self.scale = scale
         self.bias = bias
         self._prompt_dtype = prompt_dtype
+        inputs = weight.shape[1]
+        self._missing = -inputs % _INT8_INPUTS
+        self._padded = functional.pad(weight, (0, self._missing)) if self._missing else weight
+        self.weight = self._padded[:, :inputs]
 
     def few(self, rows: torch.Tensor) -> torch.Tensor:
         """See `Linear`."""
-        found: torch.Tensor = torch._weight_int8pack_mm(rows, self.weight, self.scale)
+        whole = functional.pad(rows, (0, self._missing)) if self._missing else rows
+        found: torch.Tensor = torch._weight_int8pack_mm(whole, self._padded, self.scale)
         return found if self.bias is None else found.add_(self.bias)
 
     def many(self, rows: torch.Tensor) -> torch.Tensor:
