@@ -13,6 +13,8 @@ import orjson
 from gateway.backends.local.forms import CALL_BEGINS, CALL_ENDS
 from gateway.backends.local.stopping import overlap
 
+#: What begins a call in every answer that may have some: without the end of the line it's a word.
+_OPENING = f"{CALL_BEGINS}\n"
 _NAMED = re.compile(r'\s*\{"name": ("(?:[^"\\]|\\.)*"), "arguments": ')
 
 
@@ -82,16 +84,15 @@ class CallReader:
 
     def flush(self) -> Iterator[Said]:
         """What was held back, once no more text will come."""
-        if self._is_call and self._scan is None:  # it only looked like a call
-            yield Said(text=CALL_BEGINS + self._held)
-        elif not self._is_call and (self._held.strip() or (self._held and not self.calls)):
+        # A call that was cut off before its name is nothing that anybody could use.
+        if not self._is_call and (self._held.strip() or (self._held and not self.calls)):
             yield Said(text=self._held)
         self._held = ""
 
     def _outside(self) -> Iterator[Said]:
-        text, marker, rest = self._held.partition(CALL_BEGINS)
+        text, marker, rest = self._held.partition(_OPENING)
         # White space before a call is none of the answer's, and an end may become a marker.
-        shown = text[: len(text) - (0 if marker else overlap(text, CALL_BEGINS))].rstrip()
+        shown = text[: len(text) - (0 if marker else overlap(text, _OPENING))].rstrip()
         self._held = rest if marker else text[len(shown) :]
         self._is_call = bool(marker)
         if shown:

@@ -52,6 +52,10 @@ _CHOICES = ("none", "auto", "required")
 _FORMATS = ("text", "json_object", "json_schema")
 _MOST_TOP_LOGPROBS = 20
 _MOST_BIAS = 100
+#: Of a token's id; Python itself refuses to read numbers of some thousands.
+_MOST_DIGITS = 20
+#: Beyond these a logit is no number any more.
+_REPETITION = (0.01, 100)
 #: The types of content parts, each with the member that holds its text.
 _TEXTS = {"text": "text", "refusal": "refusal"}
 _PART = frozenset({"type", *_TEXTS.values()})
@@ -102,6 +106,7 @@ def _is_bias(value: object) -> bool:
         isinstance(token, str)
         and token.isascii()
         and token.isdigit()
+        and len(token) <= _MOST_DIGITS
         and _is_number(bias)
         and -_MOST_BIAS <= bias <= _MOST_BIAS
         for token, bias in value.items()
@@ -134,7 +139,9 @@ def _is_writable(value: object) -> bool:
 _CHECKED: Mapping[str, Callable[[Any], bool]] = {
     "top_k": _is_number,
     "min_p": lambda value: _is_number(value) and 0 <= value <= 1,
-    "repetition_penalty": lambda value: _is_number(value) and value > 0,
+    "repetition_penalty": lambda value: (
+        _is_number(value) and _REPETITION[0] <= value <= _REPETITION[1]
+    ),
     "logit_bias": _is_bias,
     "n": lambda value: value <= MOST_CHOICES,
     "top_logprobs": lambda value: value <= _MOST_TOP_LOGPROBS,

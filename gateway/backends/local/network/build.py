@@ -58,7 +58,7 @@ def llama_of(folder: Path, config: Mapping[str, Any], dtype: torch.dtype | None)
     if dtype is not None:
         floats = {name: tensor.to(dtype) for name, tensor in _renamed(shape, Tensors(folder))}
         return _assembled(shape, floats, _float_matrix, FloatLinear)
-    about = {"format": _FORMAT, "source": identity(folder), "bfloat16": str(has_bfloat16_units())}
+    about = {"format": _FORMAT, "source": identity(folder), **_kernels()}
     file = folder / CONVERTED
     made = kept.read(file, about)
     if made is None:
@@ -68,6 +68,15 @@ def llama_of(folder: Path, config: Mapping[str, Any], dtype: torch.dtype | None)
         except OSError as error:  # then they are made again at each start
             _log.warning("the converted weights can't be kept in %s: %s", file.parent, error)
     return _assembled(shape, made, _small_matrix, Head if has_bfloat16_units() else None)
+
+
+def _kernels() -> dict[str, str]:
+    """What converted weights are laid out for: int4 ones are in the order that a kernel reads."""
+    return {
+        "torch": torch.__version__,
+        "processor": torch.backends.cpu.get_cpu_capability(),
+        "bfloat16": str(has_bfloat16_units()),
+    }
 
 
 def _assembled(

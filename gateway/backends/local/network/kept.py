@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import orjson
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
+
+_log = logging.getLogger(__name__)
 
 _DTYPES = {
     "BF16": torch.bfloat16,
@@ -18,6 +23,10 @@ _DTYPES = {
     "U8": torch.uint8,
 }
 _LENGTH_BYTES = 8
+
+_UNFINISHED = ".part"
+#: Nobody writes to a file as long as this without a pause.
+_ABANDONED_AFTER_S = 600.0
 
 
 def read(file: Path, about: Mapping[str, str]) -> dict[str, torch.Tensor] | None:
@@ -40,19 +49,30 @@ def read(file: Path, about: Mapping[str, str]) -> dict[str, torch.Tensor] | None
                     return None
                 found[name] = data.view(_DTYPES[entry["dtype"]]).view(entry["shape"])
             return found
-    except (OSError, ValueError, KeyError, TypeError):
+    except Exception as error:  # whatever a broken file holds, it is only made again
+        if not isinstance(error, FileNotFoundError):
+            _log.warning("the converted weights in %s can't be read: %s", file.parent, error)
         return None
 
 
 def write(file: Path, tensors: Mapping[str, torch.Tensor], about: Mapping[str, str]) -> None:
     """Whole or not at all: another process may read it at the same time. Raises OSError."""
     file.parent.mkdir(exist_ok=True)
-    number, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
+    _remove_abandoned(file.parent)
+    number, name = tempfile.mkstemp(dir=file.parent, suffix=_UNFINISHED)
     os.close(number)
     try:
         save_file(dict(tensors), name, dict(about))
         Path(name).chmod(0o644)
         Path(name).rename(file)
-    except BaseException:
+    except SafetensorError as error:  # such as a full disk
+        raise OSError(str(error)) from error
+    finally:
         Path(name).unlink(missing_ok=True)
-        raise
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Remove what processes that died while they wrote have left; each is as large as a model."""
+    for part in folder.glob(f"*{_UNFINISHED}"):
+        if time.time() - part.stat().st_mtime > _ABANDONED_AFTER_S:
+            part.unlink(missing_ok=True)

@@ -42,6 +42,8 @@ class LlamaShape:
             raise OtherNetwork(f"the family {kind} is none of {sorted(_FAMILIES)}")
         if config.get("hidden_act", "silu") != "silu":
             raise OtherNetwork(f"the activation is {config['hidden_act']}")
+        if config.get("quantization_config"):
+            raise OtherNetwork("the weights are stored in another way")
         if _slides(config):
             raise OtherNetwork("attention looks back over a sliding window")
         heads = config["num_attention_heads"]
