@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -17,7 +19,7 @@ from benchmarks.local.asked import CONCURRENT, SHORT_PROMPT, Prompts
 from benchmarks.local.figures import Round
 from benchmarks.local.play import Stream
 from benchmarks.local.systems import Missing, Ours, System, llama, transformers
-from benchmarks.process import running, stopped
+from benchmarks.process import cpu_s, running, stopped
 from tests.gateway_process import free_port
 
 #: Systems that take a stream while others are being written.
@@ -40,7 +42,8 @@ class Found:
     """A whole run. `limits` are tokens/s of one stream that the memory allows, by system.
 
     `first_start_s` is our engine's start on weights that it has never seen, `ready_s` the
-    gateway's start to `/readyz` on those that it has.
+    gateway's start to `/readyz` on those that it has. `taken` is the part of the cores' time that
+    processes of somebody else had while the rounds ran.
     """
 
     by_name: dict[str, Measured]
@@ -50,6 +53,7 @@ class Found:
     first_start_s: float
     first_peak_mb: float
     ready_s: float
+    taken: float
 
 
 class Comparison:
@@ -84,10 +88,12 @@ class Comparison:
             found = {
                 name: Measured(name, one.label, one.start_s) for name, one in self._systems.items()
             }
+            others = OthersTime()
             for number in range(rounds + 1):
                 for name in list(self._systems):
                     self._say(f"{name}, {f'round {number}' if number else 'warm-up'}")
                     self._turn(found[name], is_warm_up=number == 0)
+            taken = others.share()
             for name, system in self._systems.items():
                 found[name].peak_mb = peak_mb(system.pid)
         return Found(
@@ -98,6 +104,7 @@ class Comparison:
             first_s,
             first_peak_mb,
             ready_s,
+            taken,
         )
 
     def _bandwidth(self) -> float:
@@ -202,6 +209,26 @@ class Comparison:
     def _leave_out(self, missing: Missing) -> None:
         self._notes.append(f"Left out: {missing}.")
         self._say(self._notes[-1])
+
+
+class OthersTime:
+    """What processes other than this one and its descendants take of the cores."""
+
+    def __init__(self) -> None:
+        self._began_s = time.perf_counter()
+        self._before_s = self._others_s()
+
+    def share(self) -> float:
+        """Their part of all cores' time since the beginning, 0 to 1."""
+        passed_s = time.perf_counter() - self._began_s
+        taken_s = self._others_s() - self._before_s
+        return max(0.0, taken_s / passed_s / len(os.sched_getaffinity(0)))
+
+    def _others_s(self) -> float:
+        line = Path("/proc/stat").read_text().partition("\n")[0].split()
+        user, nice, system, _, _, *interrupts_and_stolen = map(int, line[1:9])
+        busy = user + nice + system + sum(interrupts_and_stolen)
+        return busy / os.sysconf("SC_CLK_TCK") - cpu_s(os.getpid())
 
 
 def peak_mb(pid: int) -> float:

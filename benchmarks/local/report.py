@@ -14,6 +14,9 @@ from benchmarks.report import Goal, table
 #: llama.cpp's rate of a single stream, of 8 and of 16, times this.
 _DECODE_GOALS = {1: 0.6, 8: 1.0, 16: 1.5}
 
+#: More than this part of the cores for others, and threads wait for each other rather than work.
+_QUIET = 0.05
+
 
 def report(found: Found) -> str:
     """The tables, the goals and what there is to say."""
@@ -116,6 +119,7 @@ def _goal_row(goal: Goal) -> tuple[str, ...]:
 
 def _remarks(found: Found) -> str:
     us = found.by_name.get("us")
+    busy = found.taken > _QUIET
     early = sum(one.ended_early for one in us.rounds) if us is not None else 0
     return " ".join(
         (
@@ -123,7 +127,9 @@ def _remarks(found: Found) -> str:
             f"({early} did before their length); the others are asked in their own process and "
             "end by length alone. llama.cpp is driven as its own server drives parallel slots, "
             "all sequences in one batch, by llama-cpp-python, whose HTTP server takes one request "
-            "at a time. The others' processes are stopped meanwhile.",
+            "at a time. The other systems' processes are stopped meanwhile. Processes that have "
+            f"nothing to do with this had {found.taken:.0%} of the cores' time while it ran"
+            + (": **the machine was busy, so the ratios mean little**." if busy else "."),
             *found.notes,
         )
     )
