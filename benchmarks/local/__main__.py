@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import os
+import signal
 import sys
 
 from rich.console import Console
@@ -23,6 +24,8 @@ _VERSIONS = ("torch", "transformers", "tokenizers")
 def main() -> None:
     """Measure and print Markdown."""
     options = _options()
+    # As Ctrl-C: processes that are stopped just then would stay behind for ever.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     console = Console(stderr=True)
     threads = options.threads or min(2, len(os.sched_getaffinity(0)))
     if options.quality:
