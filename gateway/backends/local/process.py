@@ -159,7 +159,11 @@ class EngineProcess:
             if listener is not None and is_lazy and not self._is_wanted(listener):
                 return
             started_s = time.monotonic()
-            status = self._run(folder, socket_path, listener)
+            try:
+                status = self._run(folder, socket_path, listener)
+            except OSError:  # no process could be started: that may pass, as want of memory does
+                _log.exception("the engine of %s could not be started", self._model)
+                status = -1
             if self._stopping.is_set():
                 return
             is_lazy = self._starts_lazily or status == UNLOADED

@@ -195,3 +195,19 @@ async def test_a_model_that_works_is_not_idle(tiny_folder: Path, tmp_path: Path)
         assert backend.process.pid is not None
     finally:
         await backend.stop()
+
+
+async def test_what_can_not_be_started_now_is_started_later(
+    tiny_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend = LocalBackend(str(tiny_folder), models_dir=tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setenv("PATH", str(tmp_path))  # nothing can be run
+        await backend.start()
+        await asyncio.sleep(0.3)
+        assert backend.process is not None
+        assert backend.process.pid is None
+    try:
+        await until_ready(backend)
+    finally:
+        await backend.stop()
