@@ -58,7 +58,7 @@ def main(options: list[str]) -> None:
     cuda = write("cuda.txt", [block for block in everything if CUDA.match(block)])
     rest = [block for block in everything if not CUDA.match(block)]
     development = write("development.txt", rest)
-    runtime = resolved(with_extras("postgres"), [development, cuda], [])
+    runtime = resolved(with_extras("postgres", "redis"), [development, cuda], [])
     write("runtime.txt", [block for block in runtime if not CUDA.match(block)])
     llamaindex = resolved([f"--group={PROJECT}:llamaindex"], [development], [])
     write("llamaindex.txt", [block for block in llamaindex if block not in rest])

@@ -5,19 +5,21 @@ from gateway.settings.calibration import (
     calibrations_text,
     load_calibrations,
 )
+from gateway.settings.deployments import DeploymentSettings
 from gateway.settings.environment import Environment
 from gateway.settings.loader import DEFAULT_PATH, ConfigError, load_settings
 from gateway.settings.model import (
-    AffinitySettings,
-    DeploymentSettings,
     LedgerSettings,
     LoggingSettings,
-    PolicySettings,
-    RoutingSettings,
     ServerSettings,
     Settings,
-    TargetSettings,
     TracingSettings,
+)
+from gateway.settings.routing import (
+    AffinitySettings,
+    PolicySettings,
+    RoutingSettings,
+    TargetSettings,
 )
 
 __all__ = [

@@ -9,7 +9,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, RootModel
 
 from gateway.settings.loader import ConfigError, parse_document
-from gateway.settings.model import Probability
+from gateway.settings.section import Probability
 
 _HEAD = """\
 # Written by `slm-gateway calibrate`; the configuration includes it by routing.calibration.
