@@ -32,6 +32,10 @@ class Environment:
         listed = self.variables.get(settings.auth.api_keys_env, "")
         return tuple(key for key in (part.strip() for part in listed.split(",")) if key)
 
+    def redis_url(self, settings: Settings) -> str | None:
+        """The Redis that replicas share; None without one."""
+        return self.secret(settings.redis.url_env)
+
     def models_dir(self, settings: Settings) -> Path:
         """Where fetched models are kept."""
         if settings.models.dir is not None:
