@@ -29,7 +29,7 @@ class AttemptMeter(ABC):
     """Fills one entry; it is complete once `settle` was called."""
 
     def __init__(self, price: Price | None, entry: LedgerEntry, price_call: PriceCall) -> None:
-        self._price = price
+        self._price = None if price is None else price.at(entry.ts)
         self._entry = entry
         self._price_call = price_call
         self._started_s = time.perf_counter()

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gateway.accounting.catalogue import catalogue_price, context_window, provider_of
+from gateway.app.prices import configured_price
 from gateway.backends.anthropic import REFUSED_FIELDS
 from gateway.backends.local.adapters import (
     AdapterMisfit,
@@ -16,7 +17,6 @@ from gateway.backends.local.adapters import (
 from gateway.backends.local.backend import LOCAL_CAPABILITIES
 from gateway.backends.local.folder import describe, folder_of, vector_size_of
 from gateway.core.deployment import ALL_CAPABILITIES, Capability, Deployment, Tier
-from gateway.core.price import Price
 from gateway.core.request import Wire
 from gateway.settings import ConfigError, DeploymentSettings, Environment, Settings
 
@@ -71,7 +71,7 @@ def _local(entry: DeploymentSettings, models_dir: Path) -> Deployment:
         capabilities=LOCAL_CAPABILITIES & _allowed(entry),
         context_window=entry.context_window or stated,
         languages=_languages(entry),
-        price=_configured_price(entry),
+        price=configured_price(entry.name, entry.price),
         unavailable=missing,
         wires=_wires(entry),
         serves=entry.serves,
@@ -84,7 +84,7 @@ def _remote(entry: DeploymentSettings, environment: Environment) -> Deployment:
     keyless = entry.api_key_env is not None and environment.secret(entry.api_key_env) is None
     # Of an upstream that the catalogue doesn't know, it can't know the prices either.
     provider = provider_of(entry.base_url or "") if _needs_catalogue(entry) else None
-    price, window = _configured_price(entry), entry.context_window
+    price, window = configured_price(entry.name, entry.price), entry.context_window
     if provider is not None:
         price = price or catalogue_price(entry.model, provider)
         window = window or context_window(entry.model, provider)
@@ -139,19 +139,3 @@ def _allowed(entry: DeploymentSettings) -> frozenset[Capability]:
 
 def _languages(entry: DeploymentSettings) -> frozenset[str] | None:
     return None if entry.languages is None else frozenset(entry.languages)
-
-
-def _configured_price(entry: DeploymentSettings) -> Price | None:
-    if entry.price is None:
-        return None
-    return Price(
-        price_id=f"config:{entry.name}",
-        usd_per_million_input=entry.price.input,
-        usd_per_million_output=entry.price.output,
-        usd_per_million_cached_input=entry.price.cached_input,
-        usd_per_million_cache_write=entry.price.cache_write,
-        usd_per_million_cache_write_1h=entry.price.cache_write_1h,
-        usd_per_million_audio_input=entry.price.audio_input,
-        usd_per_million_audio_output=entry.price.audio_output,
-        usd_per_hour=entry.price.usd_per_hour,
-    )
