@@ -18,6 +18,7 @@ COMMANDS = {
     "route": ("route", "Explain where a prompt would go, and why."),
     "score": ("score", "Score a file of prompts."),
     "costs": ("costs", "Show what calls cost, from the ledger."),
+    "prices": ("prices", "List what deployments and models cost, and where that is from."),
     "replay": ("replay", "Replay the ledger at other thresholds, without a call."),
     "calibrate": ("calibrate", "Solve policies' targets for thresholds, on your ledger."),
     "train": ("train", "Train the router from a data folder, or correct it by rated traffic."),
