@@ -12,6 +12,8 @@ import orjson
 from fastapi import APIRouter, Query, Response
 
 Row = Mapping[str, Any]
+#: `(scenario, **filters)`: what the same traffic would have cost, as one record. It blocks.
+WhatIf = Callable[..., Row]
 
 MOST_ROWS = 10_000
 
@@ -31,7 +33,7 @@ class CostReader(Protocol):
         """`summary(by, **filters)`: calls, tokens and cost, a row a group."""
 
 
-def costs_routes(reader: CostReader) -> APIRouter:
+def costs_routes(reader: CostReader, what_if_record: WhatIf) -> APIRouter:
     """The endpoint over one ledger."""
     router = APIRouter(tags=["costs"])
 
@@ -39,6 +41,7 @@ def costs_routes(reader: CostReader) -> APIRouter:
     @router.get("/v1/costs")
     def costs(
         by: Literal["model", "tier", "key", "tag", "day"] | None = None,
+        what_if: Literal["all-large", "all-small", "random"] | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
         key: _Filter = None,
@@ -48,14 +51,19 @@ def costs_routes(reader: CostReader) -> APIRouter:
         limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 100,
         output: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
     ) -> Response:
-        """Rows (newest first) or, with `by`, sums; amounts are exact decimal strings."""
+        """Rows (newest first), with `by` sums, or with `what_if` what other routing would cost.
+
+        Amounts are exact decimal strings.
+        """
         filters = {"since": since, "until": until, "key": key, "model": model, "tier": tier}
         filters["tag"] = tag
-        found = (
-            reader.rows(limit=limit, **filters)
-            if by is None
-            else reader.summary(by, **filters)[:limit]
-        )
+        found: Sequence[Row]
+        if what_if is not None:
+            found = [what_if_record(what_if, **filters)]
+        elif by is not None:
+            found = reader.summary(by, **filters)[:limit]
+        else:
+            found = reader.rows(limit=limit, **filters)
         if output == "csv":
             return Response(_csv(found), media_type="text/csv")
         body = orjson.dumps({"object": "list", "data": found})

@@ -91,7 +91,7 @@ def create_app(live: LiveGateway, telemetry: Telemetry) -> ASGIApp:
     app.include_router(models_routes(live))
     app.include_router(route_routes(live, live.estimate_costs, body_limit))
     app.include_router(feedback_routes(gateway.feedback, body_limit))
-    app.include_router(costs_routes(LedgerReader(gateway.settings.ledger.url)))
+    app.include_router(costs_routes(LedgerReader(gateway.settings.ledger.url), live.what_if))
     app.include_router(health_routes(live.not_ready, live.degraded, live.notes))
     if telemetry.has_metrics:
         app.include_router(metrics_routes(telemetry.expose))

@@ -23,9 +23,7 @@ from gateway.app.cli.figures import (
     write_csv,
     write_json,
 )
-
-#: Begins the id of a price that was averaged over the ledger's calls to a deployment.
-AVERAGE = "ledger-average:"
+from gateway.app.tier_prices import AVERAGE
 
 _NOTHING = "No requests match, or none have been recorded yet."
 

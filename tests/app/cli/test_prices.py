@@ -14,7 +14,6 @@ from gateway.core.price import Cost
 from gateway.core.usage import Usage
 from tests.accounting.ledger_entries import entry, record
 
-
 DEPLOYMENTS = """\
 deployments:
   - name: large
