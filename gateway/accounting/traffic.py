@@ -246,7 +246,7 @@ def _sums(request: _Request, segments: dict[Tier, _Segments]) -> sa.Select[Any]:
     """The answers that are alike, added up."""
     row = ledger.c
     came_whole = sa.and_(request.is_routed == 1, row.attempt == 1, row.outcome == "ok")
-    tenth = sa.cast(sa.func.floor(row.score * STRATA), sa.Integer)
+    tenth = sa.case(*((row.score >= at / STRATA, at) for at in range(STRATA - 1, 0, -1)), else_=0)
     micro, rest = _cost_sums(row.cost_pico)
     keys = [
         _block(row.request_id).label("block"),
@@ -281,7 +281,7 @@ def _part(one: sa.Row[Any], segments: dict[Tier, _Segments]) -> Part:
         block=one.block,
         answer_tier=Tier(one.tier),
         is_routed=bool(one.is_routed),
-        stratum=None if one.stratum is None else min(int(one.stratum), STRATA - 1),
+        stratum=one.stratum,
         requests=one.requests,
         answered=one.answered,
         usage=usage_in(one),
