@@ -154,7 +154,13 @@ class EngineClient:
             raise EngineUnavailable(
                 "The local model's engine is not running yet.", retry_after_s=RESTART_RETRY_AFTER_S
             )
-        self._writer.write(orjson.dumps(command) + b"\n")
+        try:
+            line = orjson.dumps(command)
+        except TypeError as error:  # what was read from JSON may be deeper than what can be written
+            raise InvalidRequest(
+                "The request is nested too deeply for the local model.", param="messages"
+            ) from error
+        self._writer.write(line + b"\n")
 
     async def _keep_connected(self) -> None:
         while True:

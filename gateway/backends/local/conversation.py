@@ -56,10 +56,13 @@ def calls_in(message: Mapping[str, Any]) -> list[Any]:
 def _call(call: Mapping[str, Any]) -> dict[str, Any]:
     """A call with its arguments as the object that templates write out; else as it was."""
     function = call["function"]
+    arguments = function["arguments"]
     try:
-        arguments = orjson.loads(function["arguments"])
-    except orjson.JSONDecodeError:
-        arguments = function["arguments"]
+        read = orjson.loads(arguments)
+        orjson.dumps({"function": {"arguments": read}})
+        arguments = read
+    except (orjson.JSONDecodeError, TypeError):  # no JSON, or too deep to be written again
+        pass
     told = {"name": function["name"], "arguments": arguments}
     return {"id": call.get("id"), "type": "function", "function": told}
 

@@ -162,10 +162,10 @@ class Engine:
                 try:
                     self._admit()
                     self._round()
-                except Exception as error:  # whatever it is, the next requests are to be answered
+                except Exception:  # whatever it is, the next requests are to be answered
                     _log.exception("the engine failed")
                     for reply in list(self._active):
-                        self._end(reply, _failure(error))
+                        self._end(reply, _failure())
 
     def _admit(self) -> None:
         """Drop what was cancelled and fill the free places; wait while there is nothing to do."""
@@ -210,7 +210,7 @@ class Engine:
                 continue
             if isinstance(outcome, Exception):
                 _log.error("a step of the local model failed", exc_info=outcome)
-                self._end(reply, _failure(outcome))
+                self._end(reply, _failure())
                 continue
             if choice.finish_reason is not None:
                 self._batching.release(choice)
@@ -243,8 +243,8 @@ def _error(code: str, message: str) -> Event:
     return {"type": "error", "code": code, "message": message}
 
 
-def _failure(error: Exception) -> Event:
-    return _error("engine_failed", f"The local model failed: {error}")
+def _failure() -> Event:
+    return _error("engine_failed", "The local model failed while it answered; its log says why.")
 
 
 def cache_tokens(model: LoadedModel, kv_cache_mb: int | None) -> int:

@@ -18,8 +18,10 @@ from gateway.backends.local.stopping import StopFilter
 
 #: What a tokenizer decodes an unfinished UTF-8 character to.
 _REPLACEMENT = "\ufffd"
-#: A character has at most four bytes: after so many tokens it isn't unfinished but no character.
-_LONGEST_CHARACTER = 4
+#: A character has at most four bytes: so many of them may still want the last.
+_MOST_UNFINISHED = 3
+#: After so many tokens without a whole character at their end none is expected to come.
+_LONGEST_WAIT = 32
 
 
 class Answering:
@@ -53,8 +55,10 @@ class Answering:
         self._sampler = Sampler(params, prompt, constraint)
         self._stops = StopFilter(params.stop, until=CALL_BEGINS if may_call else None)
         self._tokens: list[int] = []
-        self._shown_from = 0
-        self._shown_to = 0
+        # The tokens that are decoded together, and how much of their text has been told.
+        self._read_from = 0
+        self._read_characters = 0
+        self._known_to = 0
         self._readable_characters = 0
         self._shown_characters = 0
         #: Logprobs that aren't told yet, each with where its token's text begins.
@@ -121,12 +125,20 @@ class Answering:
         the predecessors' text is cut off.
         """
         decode = self._model.tokenizer.decode
-        whole = decode(self._tokens[self._shown_from :])
-        is_young = len(self._tokens) - self._shown_to < _LONGEST_CHARACTER
-        if whole.endswith(_REPLACEMENT) and is_young and not is_final:
-            return ""
-        known = decode(self._tokens[self._shown_from : self._shown_to])
-        text = whole[len(known) :]
-        if text:  # a token without text is no predecessor that would keep the next one's space
-            self._shown_from, self._shown_to = self._shown_to, len(self._tokens)
+        whole = decode(self._tokens[self._read_from :])
+        is_waiting = whole.endswith(_REPLACEMENT) and not is_final
+        is_waiting = is_waiting and len(self._tokens) - self._known_to < _LONGEST_WAIT
+        end = _unfinished_from(whole) if is_waiting else len(whole)
+        text = whole[self._read_characters : end]
+        self._read_characters = max(self._read_characters, end)
+        if text and end == len(whole):
+            # A token without text is no predecessor that would keep the next one's space.
+            self._read_from, self._known_to = self._known_to, len(self._tokens)
+            self._read_characters = len(decode(self._tokens[self._read_from :]))
         return text
+
+
+def _unfinished_from(text: str) -> int:
+    """Where the characters at a text's end begin that the next token may still complete."""
+    whole = len(text.rstrip(_REPLACEMENT))
+    return max(whole, len(text) - _MOST_UNFINISHED)

@@ -64,7 +64,7 @@ def test_a_failed_step_ends_one_answer_and_the_others_go_on(
     asked = [ask(engine, prompt) for prompt in (SHORT, LONG, SHORT)]
     short, long, other = (last_of(events) for events in asked)
     assert (long["type"], long["code"]) == ("error", "engine_failed")
-    assert "out of memory" in long["message"]
+    assert "out of memory" not in long["message"]
     assert short["completion_tokens"] == other["completion_tokens"] == expected["completion_tokens"]
     assert engine.load() == {"active": 0, "waiting": 0}
 
