@@ -221,8 +221,8 @@ async def test_what_is_nested_too_deeply_is_refused_and_no_failure(
 ) -> None:
     deep = "[" * levels + "]" * levels
     part = f'{{"type": "text", "text": "Hi", "x": {deep}}}'
-    body = f'{{"model": "auto", "max_tokens": 1, "messages": [{{"role": "user", "content": [{part}]}}]}}'
-    request = parse_chat(body.encode())
+    messages = f'[{{"role": "user", "content": [{part}]}}]'
+    request = parse_chat(f'{{"model": "auto", "max_tokens": 1, "messages": {messages}}}'.encode())
     if levels < 250:
         assert await answer_of(small, request)
         return
