@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from gateway.backends.local.calls import CallReader, tool_calls_of
-from gateway.backends.local.constraint import Grammars
 from gateway.backends.local.forms import form_of
+from gateway.backends.local.grammars import Grammars
 from gateway.backends.local.tokens import ChatTokenizer
 from tests.backends.local.families import make_model
 
