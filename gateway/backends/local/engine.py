@@ -22,6 +22,8 @@ _log = logging.getLogger(__name__)
 #: How large the cache is where nobody says: in bytes, and the context that it holds at least.
 _USUAL_CACHE_BYTES = 192_000_000
 _USUAL_CONTEXT = 8192
+#: The shortest context that is worth a start, in tokens.
+_LEAST_CONTEXT = 256
 
 
 class Engine:
@@ -43,11 +45,10 @@ class Engine:
         isn't read again for another.
         """
         tokens = cache_tokens(model, kv_cache_mb)
-        #: The most tokens of one prompt and its answer.
-        self.context_window = min(model.context_window, tokens)
         # A request's choices are always written together, however few requests are.
         sequences = max(max_concurrent, MOST_CHOICES)
-        model.network.open(sequences, self.context_window)
+        #: The most tokens of one prompt and its answer.
+        self.context_window = _opened(model, sequences, min(model.context_window, tokens))
         self._batching = Batching(model.network, sequences=sequences, tokens=tokens)
         self._preparation = Preparation(
             model,
@@ -96,10 +97,10 @@ class Engine:
                 try:
                     self._admit()
                     self._round()
-                except BaseException:  # a panic too: the next requests are to be answered
+                except BaseException as error:  # a panic too: the next requests are to be answered
                     _log.exception("the engine failed")
                     for reply in list(self._active):
-                        self._end(reply, _failure())
+                        self._end(reply, _failure(error))
 
     def _admit(self) -> None:
         """Drop what was cancelled and fill the free places; wait while there is nothing to do."""
@@ -152,7 +153,7 @@ class Engine:
                 continue
             if isinstance(outcome, BaseException):
                 _log.error("a step of the local model failed", exc_info=outcome)
-                self._end(reply, _failure())
+                self._end(reply, _failure(outcome))
                 continue
             if choice.finish_reason is not None:
                 self._batching.release(choice)
@@ -181,9 +182,36 @@ class Engine:
             self._inside -= 1
 
 
-def _failure() -> Event:
-    said = "The local model failed while it answered; its log says why."
-    return error_event("engine_failed", said)
+def _failure(error: BaseException) -> Event:
+    """What a client is told; the log has the rest, which may be the paths and sizes of others."""
+    is_memory = isinstance(error, MemoryError) or "allocate memory" in str(error)
+    why = "memory did not suffice" if is_memory else "its log says why"
+    return error_event("engine_failed", f"The local model failed while it answered: {why}.")
+
+
+def _opened(model: LoadedModel, sequences: int, tokens: int) -> int:
+    """Make room for so many sequences; the most tokens of each that the system lets us reserve.
+
+    Address space is reserved for all of them at their longest, which counts as memory where the
+    system never promises more than it has. Raises OSError where not even a few tokens fit.
+    """
+    fitting = tokens
+    while True:
+        try:
+            model.network.open(sequences, fitting)
+        except OSError:
+            if fitting <= _LEAST_CONTEXT:
+                raise
+            fitting = max(_LEAST_CONTEXT, fitting // 2)
+            continue
+        if fitting < tokens:
+            _log.warning(
+                "The system reserves no memory for %d answers of %d tokens (vm.overcommit_memory, "
+                "ulimit -v): they may have %d. A smaller kv_cache_mb or max_concurrent leaves more "
+                "to each.",
+                *(sequences, tokens, fitting),
+            )
+        return fitting
 
 
 def cache_tokens(model: LoadedModel, kv_cache_mb: int | None) -> int:
