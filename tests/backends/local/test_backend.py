@@ -221,8 +221,8 @@ async def test_what_is_nested_too_deeply_is_refused_and_no_failure(
 ) -> None:
     deep = "[" * levels + "]" * levels
     part = f'{{"type": "text", "text": "Hi", "x": {deep}}}'
-    body = f'{{"model": "auto", "max_tokens": 1, "messages": [{{"role": "user", "content": [{part}]}}]}}'
-    request = parse_chat(body.encode())
+    messages = f'[{{"role": "user", "content": [{part}]}}]'
+    request = parse_chat(f'{{"model": "auto", "max_tokens": 1, "messages": {messages}}}'.encode())
     if levels < 250:
         assert await answer_of(small, request)
         return
@@ -239,7 +239,11 @@ async def test_deep_arguments_of_a_call_are_read_as_they_were_written(
         "role": "assistant",
         "tool_calls": [{"id": "c", "type": "function", "function": called}],
     }
-    messages = [{"role": "user", "content": "Hi"}, said, {"role": "tool", "content": "1"}]
+    messages: list[dict[str, Any]] = [
+        {"role": "user", "content": "Hi"},
+        said,
+        {"role": "tool", "content": "1"},
+    ]
     answer = await answer_of(small, chat("", messages=messages, max_tokens=1))
     assert answer.usage is not None
     assert answer.usage.prompt_tokens == counter.count(messages) > levels / 4
