@@ -15,6 +15,7 @@ import torch
 
 from gateway.backends.local.network.interface import Network, Part
 from gateway.backends.local.network.slots import BLOCK, whole_blocks
+from gateway.backends.local.network.summary import Summary, summaries_of
 from gateway.backends.local.prefixes import Prefix, Prefixes, shared
 from gateway.backends.local.sequence import Answering
 
@@ -102,12 +103,13 @@ class Batching:
                 yield choices[0], error
             return
         share_s = (time.perf_counter() - started_s) / len(choices)
-        for choice, logits in zip(choices, rows, strict=True):
+        summaries = summaries_of(rows)
+        for choice, logits, summary in zip(choices, rows, summaries, strict=True):
             if choice not in self._places:  # another choice of its request has failed meanwhile
                 continue
             self._places[choice].tokens += choice.pending
             choice.compute_s += share_s
-            yield choice, _accepted(choice, logits)
+            yield choice, _accepted(choice, logits, summary)
 
     def _read(self, choices: Sequence[Answering]) -> Iterator[tuple[Answering, Outcome]]:
         """One piece of prompts: whose turn it is, and as many more as fit into it."""
@@ -126,7 +128,7 @@ class Batching:
     def _run(self, pieces: Sequence[tuple[Answering, Part]]) -> Iterator[tuple[Answering, Outcome]]:
         started_s = time.perf_counter()
         try:
-            rows = iter(self._network.read([part for _, part in pieces]))
+            rows = self._network.read([part for _, part in pieces])
         except Exception as error:
             if len(pieces) > 1:
                 for piece in pieces:
@@ -136,15 +138,16 @@ class Batching:
             return
         size = sum(len(part.tokens) for _, part in pieces)
         token_s = (time.perf_counter() - started_s) / size
+        wanted = zip(rows, summaries_of(rows), strict=True) if len(rows) else iter(())
         for choice, part in pieces:
-            logits = next(rows) if part.wants_logits else None
+            found = next(wanted) if part.wants_logits else None
             if choice not in self._places:
                 continue
             self._places[choice].tokens += part.tokens
             choice.pending = choice.pending[len(part.tokens) :]
             choice.compute_s += token_s * len(part.tokens)
-            if logits is not None:
-                yield choice, _accepted(choice, logits)
+            if found is not None:
+                yield choice, _accepted(choice, *found)
 
     def _piece(self, choice: Answering, others: Sequence[Answering]) -> Part | None:
         """What is to be read next of a prompt; None where waiting for another's is quicker."""
@@ -195,8 +198,8 @@ class Batching:
             choice.cached_tokens = length
 
 
-def _accepted(choice: Answering, logits: torch.Tensor) -> Outcome:
+def _accepted(choice: Answering, logits: torch.Tensor, summary: Summary) -> Outcome:
     try:
-        return choice.accept(logits)
+        return choice.accept(logits, summary)
     except Exception as error:
         return error

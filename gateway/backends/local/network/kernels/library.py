@@ -114,3 +114,9 @@ def library() -> Any:
     loaded.logits_summarise.argtypes = [c_void_p, c_int32, c_int32, c_void_p, c_void_p, c_int32]
     loaded.logits_summarise.restype = None
     return loaded if loaded.kernels_choose(AVX512) else None
+
+
+def level() -> int:
+    """Which kernels are there: `AVX2`, `AVX512`, or 0 for none."""
+    found = library()
+    return 0 if found is None else int(found.kernels_choose(AVX512))
