@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from gateway.backends.local.submission import LAST_EVENTS, usage_of
+from gateway.backends.local.submission import LAST_EVENTS, certainty_of, usage_of
 from gateway.core.cascade import Cascade
 from gateway.core.errors import (
     ContextTooLong,
@@ -117,7 +117,7 @@ class EngineClient:
                 event = await events.get()
                 ended = event["type"] in LAST_EVENTS
                 if event["type"] == "low_confidence":
-                    raise LowConfidence(event["confidence"], usage_of(event))
+                    raise LowConfidence(event["confidence"], usage_of(event), certainty_of(event))
                 if ended and event["type"] != "end":
                     raise _failure(event, begun=begun)
                 begun = True

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from gateway.backends.local.constraint import Constraint
-from gateway.backends.local.forms import CALL_BEGINS
 from gateway.backends.local.gate import Gate
 from gateway.backends.local.load import LoadedModel
 from gateway.backends.local.logprobs import Doubts, entry_of
@@ -30,6 +29,8 @@ class Answering:
 
     `pending` are the token ids that the network hasn't read yet; `longest` is how many tokens it
     may come to, with the prompt; `adapter` is the LoRA adapter that it is to be read with.
+    What was read for it is of use to answers with the same `owner`; `is_first` marks the first of
+    a request's choices.
     `cached_tokens` of the prompt had been read before. `finish_reason` is None until the answer
     has ended, then `stop` or `length`; `completion_tokens` leaves out the token that ends an
     answer; `compute_s` is the time that the network took for it, in seconds; `gate` is where a
@@ -47,6 +48,8 @@ class Answering:
         adapter: Any = None,
         *,
         may_call: bool = False,
+        owner: str | None = None,
+        is_first: bool = True,
     ) -> None:
         """`may_call` says whether it may hold calls of tools, which no stop string cuts."""
         self._model = model
@@ -54,7 +57,14 @@ class Answering:
         self._top_logprobs = params.top_logprobs
         self._constraint = constraint
         self._sampler = Sampler(params, prompt, constraint)
-        self._stops = StopFilter(params.stop, until=CALL_BEGINS if may_call else None)
+        dialect = model.tokenizer.dialect if may_call else None
+        self._stops = StopFilter(params.stop, until=None if dialect is None else dialect.begins)
+        #: The special token that begins calls is told as text.
+        self._marker = (
+            None
+            if dialect is None or dialect.token is None
+            else model.tokenizer.token_id(dialect.token)
+        )
         self._tokens: list[int] = []
         # The tokens that are decoded together, and how much of their text has been told.
         self._read_from = 0
@@ -67,6 +77,8 @@ class Answering:
         self.doubts = Doubts()
         self.gate = gate
         self.adapter = adapter
+        self.owner = owner
+        self.is_first = is_first
         self.pending = prompt
         self.prompt_tokens = len(prompt)
         self.longest = len(prompt) + max_tokens
@@ -125,8 +137,8 @@ class Answering:
         Some tokenizers drop a leading space, so tokens are decoded after their predecessors and
         the predecessors' text is cut off.
         """
-        decode = self._model.tokenizer.decode
-        whole = decode(self._tokens[self._read_from :])
+        decode, marker = self._model.tokenizer.decode, self._marker
+        whole = decode(self._tokens[self._read_from :], marker)
         is_waiting = whole.endswith(_REPLACEMENT) and not is_final
         is_waiting = is_waiting and len(self._tokens) - self._known_to < _LONGEST_WAIT
         end = _unfinished_from(whole) if is_waiting else len(whole)
@@ -135,7 +147,7 @@ class Answering:
         if text and end == len(whole):
             # A token without text is no predecessor that would keep the next one's space.
             self._read_from, self._known_to = self._known_to, len(self._tokens)
-            self._read_characters = len(decode(self._tokens[self._read_from :]))
+            self._read_characters = len(decode(self._tokens[self._read_from :], marker))
         return text
 
 

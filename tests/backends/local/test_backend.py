@@ -239,7 +239,11 @@ async def test_deep_arguments_of_a_call_are_read_as_they_were_written(
         "role": "assistant",
         "tool_calls": [{"id": "c", "type": "function", "function": called}],
     }
-    messages = [{"role": "user", "content": "Hi"}, said, {"role": "tool", "content": "1"}]
+    messages: list[dict[str, Any]] = [
+        {"role": "user", "content": "Hi"},
+        said,
+        {"role": "tool", "content": "1"},
+    ]
     answer = await answer_of(small, chat("", messages=messages, max_tokens=1))
     assert answer.usage is not None
     assert answer.usage.prompt_tokens == counter.count(messages) > levels / 4

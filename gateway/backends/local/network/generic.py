@@ -30,7 +30,7 @@ class TransformersMemory:
         self.adapter = adapter
         #: Tokens that were read in a batch that another sequence then failed, and their logits.
         self.unclaimed: tuple[list[int], torch.Tensor] | None = None
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
 
     def take(self, other: TransformersMemory, length: int) -> bool:
         """Copy the first tokens of another; not where a layer forgets or keeps something else."""
@@ -50,7 +50,7 @@ class TransformersMemory:
     def release(self) -> None:
         """Nothing is held but by this object."""
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: BaseException) -> None:
         """Forget what a pass that failed has left; what can't be cut off is never read again."""
         if all(type(layer) is DynamicLayer for layer in self.cache.layers):
             for layer in self.cache.layers:
@@ -150,7 +150,7 @@ class TransformersNetwork:
                 use_cache=True,
                 logits_to_keep=1,
             )
-        except Exception as error:
+        except BaseException as error:
             memory.failed(error)
             raise
         memory.length += len(tokens)
