@@ -13,7 +13,7 @@ KERNELS := $(wildcard gateway/backends/local/network/kernels/*.[ch])
 # The locks name every package that is needed, and every file's hash.
 INSTALL := $(BIN)/python -m pip install --require-hashes --no-deps
 
-.PHONY: setup serve test check format lock bench bench-local soak clean help
+.PHONY: setup serve test check format lock vendor bench bench-local soak clean help
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -53,6 +53,9 @@ format: setup  ## Rewrite the code in the house format
 
 lock: setup  ## Resolve pyproject.toml into locks/ (newest versions: make lock UPGRADE=--upgrade)
 	$(BIN)/python locks/write.py $(UPGRADE)
+
+vendor: setup  ## Fetch the dashboard's chart library again, at its pinned version
+	$(BIN)/python locks/vendored.py
 
 bench: setup $(PEERS)/.installed  ## Measure beside nginx, LiteLLM and a bare proxy; write benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.bench

@@ -33,7 +33,7 @@ class Answering:
     a request's choices.
     `cached_tokens` of the prompt had been read before. `finish_reason` is None until the answer
     has ended, then `stop` or `length`; `completion_tokens` leaves out the token that ends an
-    answer; `compute_s` is the time that the network took for it, in seconds; `gate` is where a
+    answer; `compute_s` is its part of the engine's time, in seconds; `gate` is where a
     cascade watches it.
     """
 

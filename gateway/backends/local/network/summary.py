@@ -19,6 +19,8 @@ class Summary:
 
 def summaries_of(rows: torch.Tensor) -> list[Summary]:
     """One for each row of float32 logits, of shape (rows, vocabulary); each row for itself."""
+    if not len(rows):
+        return []
     kernels = library()
     if kernels is None:
         return [Summary(int(row.argmax()), float(row.logsumexp(-1))) for row in rows]
