@@ -15,6 +15,7 @@ import torch
 
 from gateway.backends.local.network.interface import Network, Part
 from gateway.backends.local.network.slots import BLOCK, whole_blocks
+from gateway.backends.local.network.summary import Summary, summaries_of
 from gateway.backends.local.prefixes import Prefix, Prefixes, shared
 from gateway.backends.local.sequence import Answering
 
@@ -45,6 +46,7 @@ class Batching:
         self._places: dict[Answering, _Place] = {}
         self._prefixes = Prefixes()
         self._turn = 0
+        self._told_s = 0.0
 
     def admits(self, choices: Sequence[Answering]) -> bool:
         """Give places to the choices of a request; False while there is too little room."""
@@ -81,7 +83,12 @@ class Batching:
         place.memory.release()
 
     def advance(self, choices: Sequence[Answering]) -> Iterator[tuple[Answering, Outcome]]:
-        """One round of the choices that have places."""
+        """One round of the choices that have places.
+
+        All its time, theirs who take the outcomes included, becomes somebody's `compute_s`: what
+        the network takes is shared, what comes of its numbers is each one's own.
+        """
+        self._told_s = time.perf_counter()
         writing = [choice for choice in choices if self._has_begun(choice)]
         reading = [choice for choice in choices if not self._has_begun(choice)]
         if writing:
@@ -89,31 +96,38 @@ class Batching:
         if reading:
             yield from self._read(reading)
 
+    def _lap_s(self) -> float:
+        """The time since it was last asked."""
+        before_s, self._told_s = self._told_s, time.perf_counter()
+        return self._told_s - before_s
+
     def _has_begun(self, choice: Answering) -> bool:
         return len(self._places[choice].tokens) >= choice.prompt_tokens
 
     def _write(self, choices: Sequence[Answering]) -> Iterator[tuple[Answering, Outcome]]:
         """One more token of each answer."""
-        started_s = time.perf_counter()
         try:
             rows = self._network.step(
                 [self._places[choice].memory for choice in choices],
                 [choice.pending[0] for choice in choices],
             )
         except BaseException as error:  # one answer's failure must not end the others
+            _share(self._lap_s(), choices)
             if len(choices) > 1:
                 for choice in choices:
                     yield from self._write([choice])
             else:
                 yield choices[0], error
             return
-        share_s = (time.perf_counter() - started_s) / len(choices)
-        for choice, logits in zip(choices, rows, strict=True):
+        summaries = summaries_of(rows)
+        _share(self._lap_s(), choices)
+        for choice, logits, summary in zip(choices, rows, summaries, strict=True):
             if choice not in self._places:  # another choice of its request has failed meanwhile
                 continue
             self._places[choice].tokens += choice.pending
-            choice.compute_s += share_s
-            yield choice, _accepted(choice, logits)
+            outcome = _accepted(choice, logits, summary)
+            choice.compute_s += self._lap_s()
+            yield choice, outcome
 
     def _read(self, choices: Sequence[Answering]) -> Iterator[tuple[Answering, Outcome]]:
         """One piece of prompts: whose turn it is, and as many more as fit into it."""
@@ -130,27 +144,30 @@ class Batching:
         yield from self._run(pieces)
 
     def _run(self, pieces: Sequence[tuple[Answering, Part]]) -> Iterator[tuple[Answering, Outcome]]:
-        started_s = time.perf_counter()
+        parts = [part for _, part in pieces]
+        sizes = [len(part.tokens) for part in parts]
         try:
-            rows = iter(self._network.read([part for _, part in pieces]))
+            rows = self._network.read(parts)
         except BaseException as error:
+            _share(self._lap_s(), [choice for choice, _ in pieces], sizes)
             if len(pieces) > 1:
                 for piece in pieces:
                     yield from self._run([piece])
             else:
                 yield pieces[0][0], error
             return
-        size = sum(len(part.tokens) for _, part in pieces)
-        token_s = (time.perf_counter() - started_s) / size
+        wanted = zip(rows, summaries_of(rows), strict=True)
+        _share(self._lap_s(), [choice for choice, _ in pieces], sizes)
         for choice, part in pieces:
-            logits = next(rows) if part.wants_logits else None
+            found = next(wanted) if part.wants_logits else None
             if choice not in self._places:
                 continue
             self._places[choice].tokens += part.tokens
             choice.pending = choice.pending[len(part.tokens) :]
-            choice.compute_s += token_s * len(part.tokens)
-            if logits is not None:
-                yield choice, _accepted(choice, logits)
+            if found is not None:
+                outcome = _accepted(choice, *found)
+                choice.compute_s += self._lap_s()
+                yield choice, outcome
 
     def _piece(self, choice: Answering, others: Sequence[Answering]) -> Part | None:
         """What is to be read next of a prompt; None where waiting for another's is quicker."""
@@ -208,8 +225,17 @@ class Batching:
             choice.cached_tokens = length
 
 
-def _accepted(choice: Answering, logits: torch.Tensor) -> Outcome:
+def _share(
+    seconds: float, choices: Sequence[Answering], weights: Sequence[int] | None = None
+) -> None:
+    """Add a time to those who took it together, equally or by weight."""
+    parts = weights or [1] * len(choices)
+    for choice, part in zip(choices, parts, strict=True):
+        choice.compute_s += seconds * part / sum(parts)
+
+
+def _accepted(choice: Answering, logits: torch.Tensor, summary: Summary) -> Outcome:
     try:
-        return choice.accept(logits)
+        return choice.accept(logits, summary)
     except BaseException as error:
         return error

@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.core.cascade import Cascade
 from gateway.core.certainty import Certainty
+from gateway.core.energy import Reading
 from gateway.core.usage import Usage
 
 #: One JSON object on the socket, told apart by its `type`.
@@ -67,12 +68,14 @@ class EncodeJob:
 
 def usage_of(event: Mapping[str, Any]) -> Usage:
     """What an answer used, from its last event."""
+    reading = event.get("reading")
     return Usage(
         prompt_tokens=event["prompt_tokens"],
         completion_tokens=event["completion_tokens"],
         cached_tokens=event.get("cached_tokens", 0),
         source="counted",
         compute_s=event["compute_s"],
+        reading=None if reading is None else Reading(**reading),
     )
 
 

@@ -8,6 +8,7 @@ import torch
 from tokenizers import Tokenizer
 
 from gateway.backends.local.load import LoadedModel
+from gateway.backends.local.network.summary import Summary
 from gateway.backends.local.params import SamplingParams
 from gateway.backends.local.sequence import Answering
 from gateway.backends.local.template import ChatTemplate
@@ -36,7 +37,7 @@ def said(answer: Answering, tokens: list[int]) -> list[str]:
     for token in tokens:
         logits = torch.zeros(VOCABULARY)
         logits[token] = 1
-        pieces.append(answer.accept(logits))
+        pieces.append(answer.accept(logits, Summary(token, float(logits.logsumexp(-1)))))
     return pieces
 
 
