@@ -55,7 +55,7 @@ _MISTRAL_TEMPLATE = """\
 {{- ', "call_id": "' + message.tool_call_id + '"}' }}
 {%- else %}{{- ' ' + message.content + eos_token }}{%- endif %}{%- endfor %}"""
 
-_ADD = {
+_ADD: dict[str, Any] = {
     "type": "function",
     "function": {
         "name": "add",
@@ -66,8 +66,8 @@ _ADD = {
         },
     },
 }
-_ASKED = [{"role": "user", "content": "What is 1 and true?"}]
-_CALLED = [
+_ASKED: list[dict[str, Any]] = [{"role": "user", "content": "What is 1 and true?"}]
+_CALLED: list[dict[str, Any]] = [
     *_ASKED,
     {
         "role": "assistant",
@@ -99,7 +99,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Loade
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patched:
         for name, family in _OURS.items():
-            patched.setitem(FAMILIES, name, family)  # type: ignore[arg-type]
+            patched.setitem(FAMILIES, name, family)
         yield {name: load(make_model(name, folder / name), "float32") for name in _OURS}
     torch.set_num_threads(threads)
 
