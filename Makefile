@@ -11,7 +11,7 @@ LLAMA_CMAKE_ARGS ?= $(if $(shell grep -sm1 -ow amx_tile /proc/cpuinfo),-DGGML_NA
 # The locks name every package that is needed, and every file's hash.
 INSTALL := $(BIN)/python -m pip install --require-hashes --no-deps
 
-.PHONY: setup serve test check format lock bench bench-local soak clean help
+.PHONY: setup serve test check format lock vendor bench bench-local soak clean help
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
@@ -51,6 +51,9 @@ format: setup  ## Rewrite the code in the house format
 
 lock: setup  ## Resolve pyproject.toml into locks/ (newest versions: make lock UPGRADE=--upgrade)
 	$(BIN)/python locks/write.py $(UPGRADE)
+
+vendor: setup  ## Fetch the dashboard's chart library again, at its pinned version
+	$(BIN)/python locks/vendored.py
 
 bench: setup $(PEERS)/.installed  ## Measure beside nginx, LiteLLM and a bare proxy; write benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.bench

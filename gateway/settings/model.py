@@ -11,7 +11,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from gateway.settings.dashboard import DashboardSettings
 from gateway.settings.deployments import DeploymentSettings, shipped_deployments
+from gateway.settings.energy import EnergySettings
 from gateway.settings.redis import RedisSettings
 from gateway.settings.routing import ResilienceSettings, RoutingSettings
 from gateway.settings.section import BaseUrl, EnvName, Positive, Probability, Section
@@ -100,10 +102,12 @@ class Settings(Section):
     resilience: ResilienceSettings = ResilienceSettings()
     ledger: LedgerSettings = LedgerSettings()
     redis: RedisSettings = RedisSettings()
+    energy: EnergySettings = EnergySettings()
     responses: ResponsesSettings = ResponsesSettings()
     models: ModelsSettings = ModelsSettings()
     logging: LoggingSettings = LoggingSettings()
     metrics: MetricsSettings = MetricsSettings()
+    dashboard: DashboardSettings = DashboardSettings()
     tracing: TracingSettings = TracingSettings()
 
     @model_validator(mode="after")
