@@ -187,7 +187,8 @@ class Worker:
         """What the machine's meter tells of a job that has ended."""
         if self._power is None or "compute_s" not in event:
             return {}
-        reading = self._power.reading(event["compute_s"], began_s)
+        elapsed_s = time.monotonic() - began_s
+        reading = self._power.reading(event["compute_s"], elapsed_s)
         return {} if reading is None else {"reading": asdict(reading)}
 
 
