@@ -175,7 +175,7 @@ def _rows_table(rows: Iterable[dict[str, Any]]) -> Table:
     table = Table(title="latest calls", title_justify="left")
     for name in ("time (UTC)", "tier", "deployment", "reason", "outcome"):
         table.add_column(name, no_wrap=True)
-    for name in ("tokens in", "out", "cost", "mWh", "mg CO2", "ms"):
+    for name in ("in", "out", "cost", "mWh", "mg CO2", "ms"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         style = "" if row["outcome"] == "ok" else "yellow"

@@ -79,6 +79,7 @@ def _engines(settings: Settings, environment: Environment) -> dict[str, EnginePr
             adapters=entry.adapters,
             kv_cache_mb=entry.kv_cache_mb,
             idle_unload_s=entry.idle_s,
+            powercap=settings.energy.powercap,
         )
         for entry in settings.deployments
         if entry.backend == "local"

@@ -65,12 +65,14 @@ class EngineProcess:
         adapters: Mapping[str, str] | None = None,
         kv_cache_mb: int | None = None,
         idle_unload_s: float | None = None,
+        powercap: Path | None = None,
     ) -> None:
         """`socket_path` is where to listen; by default in a new folder that only we can read.
 
         `worker` is the module that the process runs, `ENGINE` or `ENCODER`; `adapters` are hub ids
         or folders of LoRA adapters by the name that requests say; after `idle_unload_s` without
-        requests the process ends until the next one.
+        requests the process ends until the next one; `powercap` is where the kernel shows the
+        processors' energy counters, if not at the usual place.
         """
         self._worker = worker
         self._starts_lazily = starts_lazily
@@ -84,6 +86,7 @@ class EngineProcess:
             *(("--threads", str(threads)) if threads is not None else ()),
             *(("--kv-cache-mb", str(kv_cache_mb)) if kv_cache_mb is not None else ()),
             *(("--idle-unload-s", str(idle_unload_s)) if idle_unload_s is not None else ()),
+            *(("--powercap", str(powercap)) if powercap is not None else ()),
         ]
         self._unloads = idle_unload_s is not None
         self._own_folder: Path | None = None
