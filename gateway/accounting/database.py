@@ -111,6 +111,8 @@ ledger = sa.Table(
     sa.Column("co2_g", sa.Double),
     sa.PrimaryKeyConstraint("request_id", "attempt", name="ledger_pkey"),
     sa.Index("ledger_ts", "ts"),
+    sa.Index("ledger_key", "key_id", "ts"),
+    sa.Index("ledger_deployment", "deployment", "ts"),
 )
 
 #: What users said of answers: `score` 0 (useless) to 1 (right). The newest of a request counts.
@@ -169,9 +171,12 @@ daily_totals = sa.Table(
     sa.Column("unpriced", sa.BigInteger, nullable=False),
     sa.Column("cost_micro", sa.BigInteger, nullable=False),
     sa.Column("cost_pico_rest", sa.BigInteger, nullable=False),
+    sa.Column("energy_wh", sa.Double),
+    sa.Column("co2_g", sa.Double),
     sa.PrimaryKeyConstraint(
         "day", "deployment", "model_served", "tier", "key_id", name="daily_totals_pkey"
     ),
+    sa.Index("daily_totals_key", "key_id", "day"),
 )
 
 PICO_A_MICRO = 1_000_000

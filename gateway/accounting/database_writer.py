@@ -16,6 +16,8 @@ from gateway.accounting.spool import Row, Spool
 if TYPE_CHECKING:  # SQLAlchemy is loaded by the thread
     from sqlalchemy.engine import Engine
 
+    from gateway.accounting.daily_tags import DailyTags
+
 _log = logging.getLogger("gateway.ledger")
 
 _FIRST_PAUSE_S = 0.05
@@ -57,6 +59,7 @@ class DatabaseWriter:
         self._next_adoption_s = 0.0
         self._offers: SimpleQueue[Batch | None] = SimpleQueue()
         self._engine: Engine | None = None
+        self._tags: DailyTags | None = None
         self._closing = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger-database", daemon=True)
@@ -155,10 +158,12 @@ class DatabaseWriter:
 
     def _store(self, engine: Engine, rows: Sequence[Row]) -> set[int]:
         """Write rows in one transaction; the places of the ones that no database would take."""
+        from gateway.accounting.daily_tags import DailyTags
         from gateway.accounting.writing import write_rows
 
+        self._tags = self._tags or DailyTags()
         try:
-            already = write_rows(engine, rows)
+            already = write_rows(engine, rows, self._tags)
         except Exception as error:
             if not _is_faulty_row(error):
                 raise

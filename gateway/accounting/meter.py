@@ -62,6 +62,7 @@ class AttemptMeter(ABC):
     def give_up(self, error: LowConfidence) -> None:
         """Note that the attempt was ended for its low confidence; what it used is still billed."""
         self._entry.confidence = error.confidence
+        self._entry.certainty = error.certainty
         self._charge(error.usage)
         self.end("cancelled", 200)
 

@@ -22,8 +22,9 @@ from gateway.accounting.database import (
     ledger,
     open_for_reading,
 )
-from gateway.accounting.pricing import amount_of, usd_of, usd_text
+from gateway.accounting.pricing import amount_of, usd_of
 from gateway.accounting.row import shown, tag_pair, tag_text, usage_in
+from gateway.accounting.sums import SUM_COLUMNS, Sums
 from gateway.core.deployment import Tier
 from gateway.core.errors import LedgerUnavailable
 from gateway.core.price import Price
@@ -113,7 +114,7 @@ class LedgerReader:
             if connection is None:
                 return []
             found = connection.execute(source).all()
-        sums: dict[str | None, _Sums] = defaultdict(_Sums)
+        sums: dict[str | None, Sums] = defaultdict(Sums)
         for group, *parts in found:
             for name in _tag_names(group) if by == "tag" else [group or None]:
                 sums[name].add(parts)
@@ -130,7 +131,7 @@ class LedgerReader:
         with self.connection() as connection:
             if connection is None:
                 return WhatIf(kind, 0, None, 0, None, 0)
-            actual = _Sums()
+            actual = Sums()
             spent = sa.select(*_row_sums()).where(*_routed_conditions(filters))
             actual.add(connection.execute(spent).one())
             answered = connection.execute(_answering_attempts(filters)).all()
@@ -165,38 +166,6 @@ class LedgerReader:
 
 def _unreadable(error: Exception) -> LedgerUnavailable:
     return LedgerUnavailable(f"The ledger can't be read: {driver_reason(error)}.")
-
-
-@dataclass(slots=True)
-class _Sums:
-    """Calls, tokens and cost of a group; the parts come in the order of the fields."""
-
-    calls: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    priced: int = 0
-    unpriced: int = 0
-    cost_micro: int = 0
-    cost_pico_rest: int = 0
-
-    def add(self, parts: Sequence[Any]) -> None:
-        for name, part in zip(self.__slots__, parts, strict=True):
-            setattr(self, name, getattr(self, name) + int(part or 0))
-
-    @property
-    def usd(self) -> Decimal | None:
-        if not self.priced:
-            return None
-        return usd_of(self.cost_micro * PICO_A_MICRO + self.cost_pico_rest)
-
-    def shown(self) -> dict[str, Any]:
-        return {
-            "calls": self.calls,
-            "prompt_tokens": self.prompt_tokens,
-            "completion_tokens": self.completion_tokens,
-            "cost_usd": usd_text(self.usd),
-            "unpriced": self.unpriced,
-        }
 
 
 def row_conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
@@ -241,6 +210,8 @@ def _row_sums() -> list[sa.ColumnElement[Any]]:
         sa.func.sum(sa.case((unpriced, 1), else_=0)),
         sa.func.sum(row.cost_pico // PICO_A_MICRO),
         sa.func.sum(row.cost_pico % PICO_A_MICRO),
+        sa.func.sum(row.energy_wh),
+        sa.func.sum(row.co2_g) if "co2_g" in row else sa.null(),
     ]
 
 
@@ -264,7 +235,7 @@ def _totals_source(by: str, filters: Filters) -> sa.Select[Any]:
         conditions.append(total.day >= _day(since))
     if (until := filters.get("until")) is not None:
         conditions.append(total.day < _day(until))
-    sums = [sa.func.sum(total[name]) for name in _Sums.__slots__]
+    sums = [sa.func.sum(total[name]) for name in SUM_COLUMNS]
     return sa.select(group[by], *sums).where(*conditions).group_by(group[by])
 
 
@@ -340,9 +311,9 @@ def _tag_names(tags: str) -> list[str | None]:
     return [f"{key}={value}" for key, value in json.loads(tags).items()] or [None]
 
 
-def _by_name(item: tuple[str | None, _Sums]) -> str:
+def _by_name(item: tuple[str | None, Sums]) -> str:
     return item[0] or ""
 
 
-def _dearest_first(item: tuple[str | None, _Sums]) -> tuple[Decimal, int, str]:
+def _dearest_first(item: tuple[str | None, Sums]) -> tuple[Decimal, int, str]:
     return (-(item[1].usd or Decimal(0)), -item[1].calls, item[0] or "")

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.api.anthropic_errors import in_the_clients_words
+from gateway.api.dashboard import access
 from gateway.api.errors import envelope, envelope_of, headers_of, status_of
 from gateway.api.exchange import SCOPE_KEY, Exchange
 from gateway.api.keys import KeyRing
@@ -77,7 +78,8 @@ class Gate:
             self.watcher.begun()
         try:
             if path not in OPEN_PATHS:
-                exchange.key_id = self._keys.identify(scope)
+                identify = access.identify if access.is_dashboards(path) else KeyRing.identify
+                exchange.key_id = identify(self._keys, scope)
             endpoint = self._direct.get((scope["method"], path), self._app)
             await endpoint(scope, receive, send_with_id)
         except GatewayError as error:

@@ -93,6 +93,7 @@ class DeploymentSettings(Section):
     dtype: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     threads: int | None = Field(None, ge=1)
     kv_cache_mb: int | None = Field(None, ge=1)
+    share_prompt_cache: bool = False
     idle_unload_s: Positive | None = None
     adapters: dict[Name, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
 

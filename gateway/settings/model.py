@@ -11,6 +11,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
+from gateway.settings.dashboard import DashboardSettings
 from gateway.settings.deployments import DeploymentSettings, shipped_deployments
 from gateway.settings.energy import EnergySettings
 from gateway.settings.redis import RedisSettings
@@ -106,6 +107,7 @@ class Settings(Section):
     models: ModelsSettings = ModelsSettings()
     logging: LoggingSettings = LoggingSettings()
     metrics: MetricsSettings = MetricsSettings()
+    dashboard: DashboardSettings = DashboardSettings()
     tracing: TracingSettings = TracingSettings()
 
     @model_validator(mode="after")

@@ -19,6 +19,11 @@ Event = dict[str, Any]
 LAST_EVENTS = frozenset({"end", "low_confidence", "error", "lost"})
 
 
+def error_event(code: str, message: str) -> Event:
+    """The event that ends a job by a failure or a refusal."""
+    return {"type": "error", "code": code, "message": message}
+
+
 @dataclass(slots=True)
 class Submission:
     """One request as it came over the socket, and where its events go.

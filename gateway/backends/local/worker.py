@@ -217,11 +217,13 @@ def _loaded(options: argparse.Namespace) -> tuple[Served, Event]:
         max_concurrent=options.max_concurrent,
         max_queue=options.max_queue,
         kv_cache_mb=options.kv_cache_mb,
+        shares_prompts=options.share_prompts,
     )
     return engine, {
         "state": "ready",
         "context_window": engine.context_window,
         "fingerprint": model.fingerprint,
+        "dialect": model.tokenizer.dialect.name,
         "pid": os.getpid(),
     }
 
@@ -262,6 +264,7 @@ def main(load: Load = _loaded, read: Read = _submission) -> None:
     parser.add_argument("--max-concurrent", type=int, default=8)
     parser.add_argument("--max-queue", type=int, default=64)
     parser.add_argument("--kv-cache-mb", type=int)
+    parser.add_argument("--share-prompts", action="store_true")
     parser.add_argument("--idle-unload-s", type=float)
     parser.add_argument("--powercap", type=Path, default=POWERCAP)
     options = parser.parse_args()
