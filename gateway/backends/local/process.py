@@ -71,15 +71,10 @@ class EngineProcess:
         """`socket_path` is where to listen; by default in a new folder that only we can read.
 
         `worker` is the module that the process runs, `ENGINE` or `ENCODER`; `adapters` are hub ids
-<<<<<<< HEAD
-        or folders of LoRA adapters by the name that requests say; after `idle_unload_s` without
-        requests the process ends until the next one; `powercap` is where the kernel shows the
-        processors' energy counters, if not at the usual place.
-=======
         or folders of LoRA adapters by the name that requests say; with `shares_prompts` what was
         read for one caller isn't read again for another; after `idle_unload_s` without
-        requests the process ends until the next one.
->>>>>>> origin/main
+        requests the process ends until the next one; `powercap` is where the kernel shows the
+        processors' energy counters, if not at the usual place.
         """
         self._worker = worker
         self._starts_lazily = starts_lazily
