@@ -21,6 +21,7 @@ from gateway.accounting.query import (
     WhatIf,
 )
 from gateway.accounting.row import COLUMNS
+from gateway.accounting.sums import SHOWN_SUMS
 from gateway.app.cli.figures import (
     console_for_tables,
     counted,
@@ -128,8 +129,7 @@ def _records(
     reader: LedgerReader, deployments: Sequence[Deployment], report: CostsReport
 ) -> tuple[Sequence[str], list[dict[str, Any]]]:
     if report.by is not None:
-        columns = (report.by, "calls", "prompt_tokens", "completion_tokens", "cost_usd", "unpriced")
-        return columns, reader.summary(report.by, **report.filters)[: report.limit]
+        return (report.by, *SHOWN_SUMS), reader.summary(report.by, **report.filters)[: report.limit]
     if report.what_if is not None:
         outcome = _what_if(reader, deployments, report.what_if, report.filters)
         record = {
@@ -195,7 +195,7 @@ def _rows_table(rows: Iterable[dict[str, Any]]) -> Table:
 
 def _groups_table(by: str, groups: Iterable[dict[str, Any]], total: Decimal | int) -> Table:
     table = Table(by)
-    for name in ("calls", "tokens in", "tokens out", "cost", "share"):
+    for name in ("calls", "tokens in", "tokens out", "cost", "share", "Wh", "g CO2"):
         table.add_column(name, justify="right", no_wrap=True)
     for group in groups:
         share = f"{Decimal(group['cost_usd'] or 0) / total:.1%}" if total else "–"
@@ -207,6 +207,8 @@ def _groups_table(by: str, groups: Iterable[dict[str, Any]], total: Decimal | in
             _count(group["completion_tokens"]),
             money(group["cost_usd"]) + missing,
             share,
+            _amount(group["energy_wh"]),
+            _amount(group["co2_g"]),
         )
     return table
 
@@ -237,3 +239,7 @@ def _verdict(outcome: WhatIf) -> str:
 
 def _count(tokens: int | None) -> str:
     return "–" if tokens is None else f"{tokens:,}"
+
+
+def _amount(known: float | None) -> str:
+    return "–" if known is None else f"{known:,.3g}"

@@ -80,6 +80,11 @@ def test_energy_and_gas_are_shown_in_thousandths_and_whole(
         "meter": ["1.5", "0.687"],
         "nobody": ["–", "–"],
     }
+    by_tier = printed(capsys, address, by="tier").splitlines()
+    (large,) = [line for line in by_tier if "│ large" in line]
+    assert [cell.strip() for cell in large.split("│")[-3:-1]] == ["0.003", "0.00137"]
+    (sums,) = csv.DictReader(io.StringIO(printed(capsys, address, by="tier", format="csv")))
+    assert (sums["energy_wh"], sums["co2_g"]) == ("0.003", "0.001374")
     rows = json.loads(printed(capsys, address, format="json"))
     assert [row["co2_g"] for row in rows if row["deployment"] == "guess"] == [0.000687]
 
