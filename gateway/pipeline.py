@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -24,8 +23,8 @@ from typing import Protocol
 import orjson
 
 from gateway.accounting.forwarding import ForwardingMeter
+from gateway.accounting.machine import Machine
 from gateway.accounting.meter import AttemptMeter, Meter, PriceCall
-from gateway.accounting.shared_time import SharedTime
 from gateway.core.answer import Item
 from gateway.core.decision import RouteDecision
 from gateway.core.deployment import Deployment
@@ -43,7 +42,7 @@ from gateway.core.errors import (
     reason_of,
 )
 from gateway.core.forwarding import ForwardedRequest
-from gateway.core.interfaces import AttemptTracer, Backend, Forwarding, Sink
+from gateway.core.interfaces import AttemptTracer, Backend, Forwarding, Metered, Sink
 from gateway.core.price import Price
 from gateway.core.request import Caller, ChatRequest
 from gateway.resilience.attempts import Attempt, AttemptPlan, CautiousPlan
@@ -154,7 +153,10 @@ class Pipeline:
         self._hedging = hedging
         self._wait_written = wait_written
         self._keep_messages = keep_messages
-        self._machine_times: dict[str, SharedTime] = defaultdict(SharedTime)
+        self._machines = {
+            name: Machine(backend if isinstance(backend, Metered) else None)
+            for name, backend in backends.items()
+        }
         #: Told when an attempt begins; the entry says how it ended.
         self.tracer: AttemptTracer | None = None
         #: For requests that are passed on; None where no endpoint does.
@@ -284,12 +286,12 @@ class Pipeline:
         return backend.call(work.request, deployment, caller, cascade=attempt.cascade)
 
     def _meter(self, work: _Work, deployment: Deployment, entry: LedgerEntry) -> AttemptMeter:
-        request, machine_time = work.request, self._machine_times[deployment.name]
+        request, machine = work.request, self._machines[deployment.name]
         if isinstance(request, ChatRequest):
-            return Meter(request, deployment, entry, self._price_call, machine_time)
+            return Meter(request, deployment, entry, self._price_call, machine)
         hardware = deployment.energy if isinstance(deployment.energy, Hardware) else None
         price_call = self._price_call
-        return ForwardingMeter(request, work.model_price, entry, price_call, hardware, machine_time)
+        return ForwardingMeter(request, work.model_price, entry, price_call, hardware, machine)
 
     async def _items(
         self, work: _Work, attempt: Attempt, entry: LedgerEntry
