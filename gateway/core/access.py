@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Literal, get_args
 
+from gateway.core.errors import RateLimited
+
 Period = Literal["day", "week", "month", "total"]
 Over = Literal["refuse", "degrade"]
 PERIODS: tuple[Period, ...] = get_args(Period)
@@ -41,6 +43,14 @@ class VirtualKey:
     def allows(self, names: Iterable[str]) -> bool:
         """Whether it may ask for what has these names."""
         return self.models is None or not self.models.isdisjoint(names)
+
+
+@dataclass(slots=True, frozen=True)
+class Rates:
+    """How a key stands: headers that tell it, and the refusal where it has asked too often."""
+
+    headers: tuple[tuple[bytes, bytes], ...]
+    refusal: RateLimited | None = None
 
 
 def period_start(period: Period, at: datetime) -> date | None:

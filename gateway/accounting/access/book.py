@@ -91,6 +91,8 @@ class KeyBook:
         self._wake.set()
         if self._thread.is_alive():
             self._thread.join(2.0)
+        elif self._engine is not None:
+            self._engine.dispose()
 
     def read(self) -> None:
         """Read the keys if they have changed. Blocks. Raises LedgerUnavailable."""
@@ -163,14 +165,16 @@ class KeyBook:
         self._page = _Page(version, bool(rows), self._entries(rows))
 
     def _opened(self) -> Engine | None:
-        """SQLite is opened each time, since its file may come later; a server stays connected."""
+        """What reads; None while SQLite's file doesn't exist. A server stays connected."""
         from gateway.accounting.database import open_for_reading, open_for_writing
 
-        if self._engine is not None:
-            return self._engine
-        if self._url.startswith("sqlite"):
-            return open_for_reading(self._url)
-        self._engine = open_for_writing(self._url, durable=False)
+        if self._engine is None:
+            is_file = self._url.startswith("sqlite")
+            self._engine = (
+                open_for_reading(self._url)
+                if is_file
+                else open_for_writing(self._url, durable=False)
+            )
         return self._engine
 
     def _entries(self, rows: Any) -> dict[bytes, _Entry]:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from gateway.accounting.access.tables import key_changes, virtual_keys
+from gateway.accounting.access.tables import ID_PREFIX, key_changes, virtual_keys
 from gateway.accounting.database import driver_reason, open_for_writing
 from gateway.accounting.migrations import migrate
 from gateway.core.access import Budget, VirtualKey
@@ -23,8 +23,6 @@ from gateway.core.errors import LedgerUnavailable
 
 #: What every key begins with, so that scanners of leaked secrets can tell one.
 SECRET_PREFIX = "sk-gw-"  # noqa: S105 (no secret)
-#: What the id of every virtual key begins with; ids of the environment's keys are plain hex.
-ID_PREFIX = "vk_"
 _ENDING = 4
 
 State = Literal["active", "expired", "revoked"]

@@ -6,6 +6,9 @@ import sqlalchemy as sa
 
 from gateway.accounting.database import UtcTimestamp, metadata
 
+#: What the id of every virtual key begins with; ids of the environment's keys are plain hex.
+ID_PREFIX = "vk_"
+
 #: Keys are kept as SHA-256 digests in hex. `ending` are a key's last characters, to tell it by;
 #: `previous_digest` is good until `previous_expires`, so that a client has time to change its key.
 #: `models` is a JSON array. A key is never deleted: its rows in the ledger go on naming it.
