@@ -41,6 +41,7 @@ from gateway.api.responses.stored import stored_routes
 from gateway.api.route import route_routes
 from gateway.app.logs import Logs
 from gateway.app.reload import LiveGateway
+from gateway.app.sharing import Sharing
 from gateway.app.telemetry import Telemetry
 from gateway.core.errors import GatewayError
 from gateway.core.request import CHAT_COMPLETIONS, EMBEDDINGS
@@ -48,22 +49,29 @@ from gateway.core.request import CHAT_COMPLETIONS, EMBEDDINGS
 _log = logging.getLogger("gateway.app")
 
 
-def create_app(live: LiveGateway, telemetry: Telemetry) -> ASGIApp:
+def create_app(live: LiveGateway, telemetry: Telemetry, sharing: Sharing | None = None) -> ASGIApp:
     """Everything that answers HTTP. What a reload may replace is asked of `live` each time."""
     gateway = live.gateway
 
     logs = Logs(gateway.settings.logging)
+
+    def degraded() -> dict[str, str | None]:
+        return {**live.degraded(), **({} if sharing is None else sharing.degraded())}
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with logs:
             await live.start()
             telemetry.start()
+            if sharing is not None:
+                await sharing.start()
             for line in gateway.startup_notes():
                 _log.warning(line)
             try:
                 yield
             finally:
+                if sharing is not None:
+                    await sharing.stop()
                 await live.stop()
                 await telemetry.stop()
 
@@ -92,7 +100,7 @@ def create_app(live: LiveGateway, telemetry: Telemetry) -> ASGIApp:
     app.include_router(route_routes(live, live.estimate_costs, body_limit))
     app.include_router(feedback_routes(gateway.feedback, body_limit))
     app.include_router(costs_routes(LedgerReader(gateway.settings.ledger.url)))
-    app.include_router(health_routes(live.not_ready, live.degraded, live.notes))
+    app.include_router(health_routes(live.not_ready, degraded, live.notes))
     if telemetry.has_metrics:
         app.include_router(metrics_routes(telemetry.expose))
     app.openapi = functools.cache(lambda: openapi_document(app))  # type: ignore[method-assign]
