@@ -119,13 +119,15 @@ class SharedBreakers:
         if is_known or at_s <= self._closed_s.get(identity, at_s - 1):
             return
         self._learnt[identity] = (event.sender, event.body)
-        own = self._opened_here.get(identity)
-        is_same_failure = own is not None and abs(own[0] - at_s) < _SAME_FAILURE_S
         self._opened_s[identity] = max(at_s, self._opened_s.get(identity, at_s))
         for_s, openings, reason = opening
         left_s = max(0.0, for_s - event.age_s)
-        if left_s and not (is_same_failure and self.sender < event.sender):
-            left_s += random.uniform(*_YIELD_S)  # noqa: S311 (jitter, not a secret)
-        breaker.learn_open(left_s, openings, reason)
-        if not is_same_failure:
+        own = self._opened_here.get(identity)
+        is_same_failure = own is not None and abs(own[0] - at_s) < _SAME_FAILURE_S
+        if not (is_same_failure and self.sender < event.sender):
             self._opened_here.pop(identity, None)
+            if is_same_failure:
+                left_s = max(left_s, breaker.refused_for_s() or 0.0)
+            if left_s:
+                left_s += random.uniform(*_YIELD_S)  # noqa: S311 (jitter, not a secret)
+        breaker.learn_open(left_s, openings, reason)
