@@ -171,6 +171,7 @@ daily_totals = sa.Table(
     sa.PrimaryKeyConstraint(
         "day", "deployment", "model_served", "tier", "key_id", name="daily_totals_pkey"
     ),
+    sa.Index("daily_totals_key", "key_id", "day"),
 )
 
 PICO_A_MICRO = 1_000_000

@@ -15,6 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
+from gateway.accounting.access.tables import ID_PREFIX, reservations
 from gateway.accounting.database import (
     PICO_A_MICRO,
     conversations,
@@ -86,6 +87,16 @@ def _insert(connection: Connection, rows: Sequence[Row]) -> None:
     _add_to_totals(connection, rows)
     kept = [itemgetter(*_KEPT)(row) for row in rows if row["messages"] is not None]
     _insert_into(connection, "conversations", _KEPT, kept)
+    _end_reservations(connection, rows)
+
+
+def _end_reservations(connection: Connection, rows: Sequence[Row]) -> None:
+    """What virtual keys' calls have cost takes the place of what was reserved for them."""
+    ended = [_key(row) for row in rows if (row["key_id"] or "").startswith(ID_PREFIX)]
+    for start in range(0, len(ended), _AT_ONCE):
+        same = sa.tuple_(reservations.c.request_id, reservations.c.attempt)
+        part = ended[start : start + _AT_ONCE]
+        connection.execute(sa.delete(reservations).where(same.in_(part)))
 
 
 def _insert_into(

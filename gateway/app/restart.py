@@ -18,7 +18,7 @@ _AT_ONCE = frozenset(
 #: What routing and accounting know of a deployment; the rest makes its backend.
 _NOT_OF_THE_BACKEND = frozenset(
     {
-        *("name", "tier", "aliases", "price", "context_window"),
+        *("name", "tier", "aliases", "price", "context_window", "max_output_tokens"),
         *("capabilities", "languages", "retries", "weight", "queue_timeout_s"),
     }
 )

@@ -40,6 +40,7 @@ from gateway.api.responses.create import ResponsesEndpoint
 from gateway.api.responses.stored import stored_routes
 from gateway.api.route import route_routes
 from gateway.app.logs import Logs
+from gateway.app.loopback import is_loopback
 from gateway.app.reload import LiveGateway
 from gateway.app.sharing import Sharing
 from gateway.app.telemetry import Telemetry
@@ -109,7 +110,10 @@ def create_app(live: LiveGateway, telemetry: Telemetry, sharing: Sharing | None 
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(Exception, _unexpected_error)
-    gate = Gate(app, KeyRing(gateway.client_keys), direct)
+    is_public = not is_loopback(gateway.settings.server.host)
+    keys = KeyRing(gateway.client_keys, gateway.access.book, required=is_public)
+    gate = Gate(app, keys, direct)
+    gate.limiter = gateway.access.rates
     gate.log_request = logs.request
     gate.watcher = telemetry
     telemetry.known_paths = frozenset(

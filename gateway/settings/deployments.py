@@ -59,6 +59,7 @@ class DeploymentSettings(Section):
     aliases: tuple[Name, ...] = ()
     price: PriceSettings | None = None
     context_window: int | None = Field(None, ge=1)
+    max_output_tokens: int | None = Field(None, ge=1)
     capabilities: tuple[Capability, ...] | None = None
     languages: tuple[Language, ...] | None = None
     retries: int = Field(2, ge=0, le=10)

@@ -6,11 +6,13 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
+from gateway.accounting.access import tables
 from gateway.accounting.database import metadata, open_for_writing
 from gateway.accounting.migrations import migrate
 
 
 def test_the_steps_give_the_tables_of_the_code(ledger_url: str) -> None:
+    assert tables.virtual_keys.metadata is metadata
     engine = open_for_writing(ledger_url, durable=False)
     migrate(engine)
     migrate(engine)
