@@ -44,6 +44,7 @@ from gateway.app.dashboard import Dashboard
 from gateway.app.logs import Logs
 from gateway.app.loopback import is_loopback
 from gateway.app.reload import LiveGateway
+from gateway.app.sharing import Sharing
 from gateway.app.telemetry import Telemetry
 from gateway.core.errors import GatewayError
 from gateway.core.request import CHAT_COMPLETIONS, EMBEDDINGS
@@ -51,22 +52,29 @@ from gateway.core.request import CHAT_COMPLETIONS, EMBEDDINGS
 _log = logging.getLogger("gateway.app")
 
 
-def create_app(live: LiveGateway, telemetry: Telemetry) -> ASGIApp:
+def create_app(live: LiveGateway, telemetry: Telemetry, sharing: Sharing | None = None) -> ASGIApp:
     """Everything that answers HTTP. What a reload may replace is asked of `live` each time."""
     gateway = live.gateway
 
     logs = Logs(gateway.settings.logging)
+
+    def degraded() -> dict[str, str | None]:
+        return {**live.degraded(), **({} if sharing is None else sharing.degraded())}
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with logs:
             await live.start()
             telemetry.start()
+            if sharing is not None:
+                await sharing.start()
             for line in gateway.startup_notes():
                 _log.warning(line)
             try:
                 yield
             finally:
+                if sharing is not None:
+                    await sharing.stop()
                 await live.stop()
                 await telemetry.stop()
 
@@ -99,7 +107,7 @@ def create_app(live: LiveGateway, telemetry: Telemetry) -> ASGIApp:
     if gateway.settings.dashboard.enabled:
         shown = Dashboard(live, reader, None)
         app.router.routes += dashboard_routes(app, shown, live.ending)
-    app.include_router(health_routes(live.not_ready, live.degraded, live.notes))
+    app.include_router(health_routes(live.not_ready, degraded, live.notes))
     if telemetry.has_metrics:
         app.include_router(metrics_routes(telemetry.expose))
     app.openapi = functools.cache(lambda: openapi_document(app))  # type: ignore[method-assign]
