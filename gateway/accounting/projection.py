@@ -6,7 +6,7 @@ price there. What has no price is counted as unknown, never as free.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -76,15 +76,6 @@ def saving_of(groups: Iterable[Group]) -> Saving:
         actual_pico=sum(group.kept.pico for group, _ in compared),
         large_pico=sum(on_large.pico for _, on_large in compared),
     )
-
-
-def at_threshold(groups: Sequence[Group], hundredths: int) -> Amount:
-    """What the requests would cost at a threshold of so many hundredths."""
-    amounts = [
-        one.kept if (one.bin >= hundredths) == (one.went is Tier.LARGE) else one.moved
-        for one in groups
-    ]
-    return Amount(sum(one.pico for one in amounts), sum(one.unknown for one in amounts))
 
 
 def _group(row: Mapping[str, Any], prices: TierPrices) -> Group:
