@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -24,9 +25,11 @@ import orjson
 
 from gateway.accounting.forwarding import ForwardingMeter
 from gateway.accounting.meter import AttemptMeter, Meter, PriceCall
+from gateway.accounting.shared_time import SharedTime
 from gateway.core.answer import Item
 from gateway.core.decision import RouteDecision
 from gateway.core.deployment import Deployment
+from gateway.core.energy import Hardware
 from gateway.core.entry import LedgerEntry
 from gateway.core.errors import (
     BackendError,
@@ -151,6 +154,7 @@ class Pipeline:
         self._hedging = hedging
         self._wait_written = wait_written
         self._keep_messages = keep_messages
+        self._machine_times: dict[str, SharedTime] = defaultdict(SharedTime)
         #: Told when an attempt begins; the entry says how it ended.
         self.tracer: AttemptTracer | None = None
         #: For requests that are passed on; None where no endpoint does.
@@ -280,9 +284,12 @@ class Pipeline:
         return backend.call(work.request, deployment, caller, cascade=attempt.cascade)
 
     def _meter(self, work: _Work, deployment: Deployment, entry: LedgerEntry) -> AttemptMeter:
-        if isinstance(work.request, ForwardedRequest):
-            return ForwardingMeter(work.request, work.model_price, entry, self._price_call)
-        return Meter(work.request, deployment, entry, self._price_call)
+        request, machine_time = work.request, self._machine_times[deployment.name]
+        if isinstance(request, ChatRequest):
+            return Meter(request, deployment, entry, self._price_call, machine_time)
+        hardware = deployment.energy if isinstance(deployment.energy, Hardware) else None
+        price_call = self._price_call
+        return ForwardingMeter(request, work.model_price, entry, price_call, hardware, machine_time)
 
     async def _items(
         self, work: _Work, attempt: Attempt, entry: LedgerEntry
@@ -292,8 +299,8 @@ class Pipeline:
         health = self._health[deployment.name]
         era = await health.enter()
         breaker = health.breaker
-        meter = self._meter(work, deployment, entry)
         answering = self._called(work, attempt, entry)
+        meter = self._meter(work, deployment, entry)
         verdict: Callable[[], None] = partial(breaker.gave_up, era)
         try:
             async with aclosing(answering) as items:

@@ -108,6 +108,7 @@ ledger = sa.Table(
     sa.Column("min_logprob", sa.Double),
     sa.Column("first_token_entropy", sa.Double),
     sa.Column("first_token_margin", sa.Double),
+    sa.Column("co2_g", sa.Double),
     sa.PrimaryKeyConstraint("request_id", "attempt", name="ledger_pkey"),
     sa.Index("ledger_ts", "ts"),
     sa.Index("ledger_key", "key_id", "ts"),

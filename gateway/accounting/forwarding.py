@@ -7,8 +7,10 @@ from collections.abc import Mapping
 
 from gateway.accounting.catalogue import catalogue_price, provider_of
 from gateway.accounting.meter import AttemptMeter, PriceCall
+from gateway.accounting.shared_time import SharedTime
 from gateway.core.answer import Item
 from gateway.core.deployment import Deployment
+from gateway.core.energy import Hardware
 from gateway.core.entry import LedgerEntry
 from gateway.core.forwarding import ForwardedRequest
 from gateway.core.price import Price
@@ -60,8 +62,11 @@ class ForwardingMeter(AttemptMeter):
         price: Price | None,
         entry: LedgerEntry,
         price_call: PriceCall,
+        hardware: Hardware | None = None,
+        machine_time: SharedTime | None = None,
     ) -> None:
-        super().__init__(price, entry, price_call)
+        """`hardware` is what answers, where that is one's own."""
+        super().__init__(price, hardware, entry, price_call, machine_time)
         self._request = request
 
     def observe(self, item: Item) -> None:

@@ -35,7 +35,7 @@ _TEXT_BYTES = {
     "usage_source": 12,
     "cost_source": 12,
     "price_id": 72,
-    "energy_source": 16,
+    "energy_source": 20,
     "client_request_id": 48,
     "policy": 32,
     "shadow_version": 20,
@@ -101,6 +101,7 @@ def row_of(entry: LedgerEntry) -> dict[str, Any]:
         "min_logprob": None if sure is None else sure.min_logprob,
         "first_token_entropy": None if sure is None else sure.first_token_entropy,
         "first_token_margin": None if sure is None else sure.first_token_margin,
+        "co2_g": entry.co2_g,
         "messages": entry.messages,
     }
     for name, limit in _TEXT_LIMITS:

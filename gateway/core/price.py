@@ -16,7 +16,8 @@ PICO_USD = Decimal("1e-12")
 class Price:
     """What a model charges: USD per million tokens (or characters) and per hour of audio.
 
-    Or USD per hour of compute time alone (`usd_per_hour`).
+    Or USD per hour of compute time alone (`usd_per_hour`). Electricity comes on top where it has
+    a rate (`usd_per_kwh`).
 
     `price_id` says where the figure comes from, for example `config:gpt-4o` or
     `genai-prices:openai/gpt-4o@2024-10-02`. A rate of special tokens that is None is that of the
@@ -36,6 +37,7 @@ class Price:
     usd_per_million_characters: Decimal | None = None
     usd_per_audio_hour: Decimal | None = None
     usd_per_hour: Decimal | None = None
+    usd_per_kwh: Decimal | None = None
 
 
 @dataclass(slots=True, frozen=True)

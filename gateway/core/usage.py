@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
+from gateway.core.energy import Reading
+
 UsageSource = Literal["reported", "counted", "estimated"]
 
 
@@ -19,8 +21,9 @@ class Usage:
     `image_input_tokens` are parts of `prompt_tokens`; `reasoning_tokens`, `audio_output_tokens`
     and `image_output_tokens` are parts of `completion_tokens`. What isn't counted in tokens stands
     beside them: `characters` of a text that was spoken, `audio_s` of sound that was heard, in
-    seconds. `compute_s` is the time that the local engine spent on this call alone, in seconds;
-    `reported_cost_usd` is the amount that the provider itself put in its usage.
+    seconds. `compute_s` is this call's part of the time that a machine of our own worked, in
+    seconds; `reading` is what a meter of that machine counted for it; `reported_cost_usd` is the
+    amount that the provider itself put in its usage.
     """
 
     prompt_tokens: int
@@ -37,6 +40,7 @@ class Usage:
     audio_s: float = 0.0
     source: UsageSource = "reported"
     compute_s: float | None = None
+    reading: Reading | None = None
     reported_cost_usd: Decimal | None = None
 
     @classmethod

@@ -17,6 +17,7 @@ from gateway.settings.section import (
     Positive,
     Section,
     UsdRate,
+    Zone,
     is_routing_name,
 )
 
@@ -25,7 +26,8 @@ class PriceSettings(Section):
     """USD per million tokens, or USD per hour of compute.
 
     The rates of tokens that a prompt cache gave or took, and of audio, are those of other tokens
-    where they aren't given.
+    where they aren't given. `includes_electricity` says that nothing comes on top for it, as with a
+    rented machine.
     """
 
     input: UsdRate | None = None
@@ -36,12 +38,14 @@ class PriceSettings(Section):
     output: UsdRate | None = None
     audio_output: UsdRate | None = None
     usd_per_hour: UsdRate | None = None
+    includes_electricity: bool = False
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         per_token = (self.input, self.output)
         if self.usd_per_hour is not None:
-            if self.model_dump(exclude={"usd_per_hour"}, exclude_none=True):
+            others = {"usd_per_hour", "includes_electricity"}
+            if self.model_dump(exclude=others, exclude_none=True):
                 raise ValueError("give usd_per_hour or rates per million tokens, not both")
         elif any(rate is None for rate in per_token):
             raise ValueError("input and output are both needed (or usd_per_hour alone)")
@@ -58,6 +62,7 @@ class DeploymentSettings(Section):
     serves: Literal["chat", "embeddings"] = "chat"
     aliases: tuple[Name, ...] = ()
     price: PriceSettings | None = None
+    power_w: Positive | None = None
     context_window: int | None = Field(None, ge=1)
     capabilities: tuple[Capability, ...] | None = None
     languages: tuple[Language, ...] | None = None
@@ -82,10 +87,12 @@ class DeploymentSettings(Section):
     default_max_tokens: int = Field(4096, ge=1)
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     stream_usage: bool = True
+    electricity_zone: Zone | None = None
     # The local engine
     dtype: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     threads: int | None = Field(None, ge=1)
     kv_cache_mb: int | None = Field(None, ge=1)
+    share_prompt_cache: bool = False
     idle_unload_s: Positive | None = None
     adapters: dict[Name, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
 
@@ -120,6 +127,10 @@ class DeploymentSettings(Section):
             raise ValueError("the anthropic backend serves chat alone")
         if self.backend == "local" and self.base_url is not None:
             raise ValueError("base_url has no meaning for the local backend")
+        if self.backend == "local" and self.electricity_zone is not None:
+            raise ValueError(
+                "electricity_zone is for vendors' models: see energy.grams_co2_per_kwh"
+            )
         if self.adapters and (self.backend, self.serves) != ("local", "chat"):
             raise ValueError("adapters are for local models that chat")
         if any(is_routing_name(name) for name in self.adapters):

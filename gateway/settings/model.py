@@ -13,6 +13,7 @@ from pydantic import Field, StringConstraints, model_validator
 
 from gateway.settings.dashboard import DashboardSettings
 from gateway.settings.deployments import DeploymentSettings, shipped_deployments
+from gateway.settings.energy import EnergySettings
 from gateway.settings.redis import RedisSettings
 from gateway.settings.routing import ResilienceSettings, RoutingSettings
 from gateway.settings.section import BaseUrl, EnvName, Positive, Probability, Section
@@ -101,6 +102,7 @@ class Settings(Section):
     resilience: ResilienceSettings = ResilienceSettings()
     ledger: LedgerSettings = LedgerSettings()
     redis: RedisSettings = RedisSettings()
+    energy: EnergySettings = EnergySettings()
     responses: ResponsesSettings = ResponsesSettings()
     models: ModelsSettings = ModelsSettings()
     logging: LoggingSettings = LoggingSettings()

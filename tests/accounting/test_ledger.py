@@ -60,7 +60,8 @@ def test_a_row_comes_back_as_the_design_lists_it(ledger_url: str) -> None:
             *(10, 20, 4, 3), cache_write_tokens=2, audio_input_tokens=1, audio_output_tokens=5
         ),
         energy_wh=0.125,
-        energy_source="estimated",
+        energy_source="estimated:power",
+        co2_g=0.0625,
         latency_ms=12.5,
         ttft_ms=3.5,
         overhead_ms=0.5,
@@ -96,7 +97,7 @@ def test_a_row_comes_back_as_the_design_lists_it(ledger_url: str) -> None:
         "cost_source": "computed",
         "price_id": "config:gpt-4o",
         "energy_wh": 0.125,
-        "energy_source": "estimated",
+        "energy_source": "estimated:power",
         "latency_ms": 12.5,
         "ttft_ms": 3.5,
         "overhead_ms": 0.5,
@@ -113,6 +114,7 @@ def test_a_row_comes_back_as_the_design_lists_it(ledger_url: str) -> None:
         "min_logprob": -3.25,
         "first_token_entropy": 1.5,
         "first_token_margin": 0.125,
+        "co2_g": 0.0625,
     }
     assert tuple(row) == COLUMNS
     assert {type(name) for name in row} == {str}  # what JSON encoders insist on
@@ -469,7 +471,7 @@ def test_the_largest_row_stays_under_a_kilobyte(tmp_path: Path) -> None:
     cost = Cost(Decimal("8999999.999999999999"), "computed", long)
     scores = ("score", "threshold", "confidence", "shadow_score", "propensity")
     times = ("latency_ms", "ttft_ms", "overhead_ms")
-    numbers = dict.fromkeys((*scores, *times, "energy_wh"), 0.1)
+    numbers = dict.fromkeys((*scores, *times, "energy_wh", "co2_g"), 0.1)
     sure = Certainty(*[-0.1] * 4)
     tags = {f"key{i}": long[:20] for i in range(100)}
     usage = Usage(2**31, 2**31, 2**31, 2**31, source="estimated")

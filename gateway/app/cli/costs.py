@@ -24,6 +24,7 @@ from gateway.accounting.row import COLUMNS
 from gateway.app.cli.figures import (
     console_for_tables,
     counted,
+    energy,
     money,
     plain,
     write_csv,
@@ -174,7 +175,7 @@ def _rows_table(rows: Iterable[dict[str, Any]]) -> Table:
     table = Table(title="latest calls", title_justify="left")
     for name in ("time (UTC)", "tier", "deployment", "reason", "outcome"):
         table.add_column(name, no_wrap=True)
-    for name in ("tokens in", "out", "cost", "ms"):
+    for name in ("tokens in", "out", "cost", "mWh", "mg CO2", "ms"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         style = "" if row["outcome"] == "ok" else "yellow"
@@ -184,6 +185,8 @@ def _rows_table(rows: Iterable[dict[str, Any]]) -> Table:
             _count(row["prompt_tokens"]),
             _count(row["completion_tokens"]),
             money(row["cost_usd"]),
+            energy(row["energy_wh"], row["energy_source"]),
+            energy(row["co2_g"], row["energy_source"]),
             f"{row['latency_ms']:,.0f}",
             style=style,
         )

@@ -78,6 +78,7 @@ def _engines(settings: Settings, environment: Environment) -> dict[str, EnginePr
             starts_lazily=entry.serves == "embeddings",
             adapters=entry.adapters,
             kv_cache_mb=entry.kv_cache_mb,
+            shares_prompts=entry.share_prompt_cache,
             idle_unload_s=entry.idle_s,
         )
         for entry in settings.deployments

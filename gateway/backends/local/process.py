@@ -64,12 +64,14 @@ class EngineProcess:
         starts_lazily: bool = False,
         adapters: Mapping[str, str] | None = None,
         kv_cache_mb: int | None = None,
+        shares_prompts: bool = False,
         idle_unload_s: float | None = None,
     ) -> None:
         """`socket_path` is where to listen; by default in a new folder that only we can read.
 
         `worker` is the module that the process runs, `ENGINE` or `ENCODER`; `adapters` are hub ids
-        or folders of LoRA adapters by the name that requests say; after `idle_unload_s` without
+        or folders of LoRA adapters by the name that requests say; with `shares_prompts` what was
+        read for one caller isn't read again for another; after `idle_unload_s` without
         requests the process ends until the next one.
         """
         self._worker = worker
@@ -83,6 +85,7 @@ class EngineProcess:
             *("--max-queue", str(max_queue)),
             *(("--threads", str(threads)) if threads is not None else ()),
             *(("--kv-cache-mb", str(kv_cache_mb)) if kv_cache_mb is not None else ()),
+            *(("--share-prompts",) if shares_prompts else ()),
             *(("--idle-unload-s", str(idle_unload_s)) if idle_unload_s is not None else ()),
         ]
         self._unloads = idle_unload_s is not None
