@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.api.anthropic_errors import in_the_clients_words
-from gateway.api.dashboard import access
+from gateway.api.dashboard.access import admissible, in_a_browsers_words, is_dashboards
 from gateway.api.errors import envelope, envelope_of, headers_of, status_of
 from gateway.api.exchange import SCOPE_KEY, Exchange
 from gateway.api.keys import KeyRing
@@ -78,14 +78,15 @@ class Gate:
             self.watcher.begun()
         try:
             if path not in OPEN_PATHS:
-                identify = access.identify if access.is_dashboards(path) else KeyRing.identify
-                exchange.key_id = identify(self._keys, scope)
+                asked = admissible(scope) if is_dashboards(path) else scope
+                exchange.key_id = self._keys.identify(asked)
             endpoint = self._direct.get((scope["method"], path), self._app)
             await endpoint(scope, receive, send_with_id)
         except GatewayError as error:
             if exchange.status:
                 raise
-            await send_error(send_with_id, error)
+            told = in_a_browsers_words(error) if is_dashboards(path) else error
+            await send_error(send_with_id, told)
         except asyncio.CancelledError as cancelled:
             reason = reason_of(cancelled)
             if reason is None or exchange.status:

@@ -19,6 +19,7 @@ from gateway.accounting.query import LedgerReader
 from gateway.accounting.recent import attempts_of, latest_requests
 from gateway.api.dashboard.routes import Span
 from gateway.app.deployments import priced_deployment
+from gateway.app.estimates import is_timed
 from gateway.app.reload import LiveGateway
 from gateway.core.deployment import Tier
 from gateway.core.price import Price
@@ -110,10 +111,10 @@ class Dashboard:
         ]
 
     def _price(self, tier: Tier) -> Price | None:
-        """A tier's price as `replay` takes it: one by the hour is averaged over output tokens."""
+        """A tier's price by the token: what depends on time is averaged over output tokens."""
         deployment = priced_deployment(self._live.gateway.deployments, tier)
         price = None if deployment is None else deployment.price
-        if deployment is None or price is None or price.usd_per_hour is None:
+        if deployment is None or price is None or not is_timed(price):
             return price
         average = average_usd_per_million_output(self._reader, deployment.name)
         if average is None:

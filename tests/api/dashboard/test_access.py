@@ -7,11 +7,18 @@ import httpx
 import pytest
 from starlette.types import Receive, Scope, Send
 
-from gateway.api.dashboard.access import check_site, identify, is_dashboards, with_bearer
+from gateway.api.dashboard.access import (
+    admissible,
+    check_site,
+    in_a_browsers_words,
+    is_dashboards,
+    with_bearer,
+)
 from gateway.api.errors import ForeignPage, SignInNeeded
 from gateway.api.gate import Gate
 from gateway.api.keys import KeyRing
 from gateway.api.respond import send_json
+from gateway.core.errors import Unauthorized
 
 KEYS = KeyRing(["sk-right"])
 
@@ -23,6 +30,13 @@ def scope(method: str = "GET", path: str = "/dashboard", **headers: str) -> dict
 
 def basic(user: str, password: str) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def identify(keys: KeyRing, scope: dict[str, Any]) -> str | None:
+    try:
+        return keys.identify(admissible(scope))
+    except Unauthorized as error:
+        raise in_a_browsers_words(error) from None
 
 
 @pytest.mark.parametrize(
