@@ -16,6 +16,9 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 #: How long a writer waits for another process's transaction, in seconds.
 BUSY_TIMEOUT_S = 5.0
 
+#: What SQLite's writer may keep in memory.
+_CACHE_KB = 32 * 1024
+
 #: When PostgreSQL counts as away, in libpq's words: a connection whose other end has vanished would
 #: otherwise hold its thread for hours. Seconds, the last one milliseconds.
 _PATIENCE = {
@@ -218,6 +221,8 @@ def open_for_writing(url: str, *, durable: bool, connections: int = 1) -> Engine
     @sa.event.listens_for(engine, "connect")
     def _set_up(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute(f"PRAGMA synchronous={synchronous}")
+        # The pages of the indexes that a random request id leads to.
+        connection.execute(f"PRAGMA cache_size=-{_CACHE_KB}")
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:

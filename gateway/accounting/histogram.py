@@ -18,7 +18,7 @@ def bin_of(milliseconds: float) -> int:
     """The bin of a duration."""
     if not milliseconds > 0.01:
         return _LOWEST
-    return min(max(math.floor(math.log(milliseconds) / _LOG_RATIO), _LOWEST), _HIGHEST)
+    return min(math.floor(math.log(milliseconds) / _LOG_RATIO), _HIGHEST)
 
 
 def quantile(counts: Mapping[int, int], share: float) -> float | None:
@@ -32,11 +32,13 @@ def quantile(counts: Mapping[int, int], share: float) -> float | None:
     return None
 
 
-def counts_text(counts: Mapping[int, int]) -> str:
-    """Counts as they are stored."""
+def with_counts(text: str, added: Mapping[int, int]) -> str:
+    """A stored histogram with more counts in it."""
+    counts = counts_in(text)
+    counts.update(added)
     return orjson.dumps({str(place): count for place, count in counts.items()}).decode()
 
 
 def counts_in(text: str) -> Counter[int]:
-    """The counts of a stored text."""
+    """The counts of a stored text, a JSON object by bin."""
     return Counter({int(place): count for place, count in orjson.loads(text).items()})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
@@ -14,7 +14,7 @@ from sqlalchemy.engine import Connection
 
 from gateway.accounting.daily_tags import DailyTags, tag_hash, tag_names
 from gateway.accounting.database import PICO_A_MICRO, daily_totals
-from gateway.accounting.histogram import bin_of, counts_in, counts_text
+from gateway.accounting.histogram import bin_of, with_counts
 from gateway.accounting.sums import SUM_COLUMNS
 from gateway.accounting.totals import (
     call_totals,
@@ -27,19 +27,22 @@ from gateway.accounting.totals import (
 Row = Mapping[str, Any]
 Group = tuple[str, ...]
 
-#: What a row adds to a group, before its first one.
-_NOTHING = (0, 0, 0, 0, 0, 0, 0, None, None)
+Addends = tuple[int, int, int, int, int, int, int, float | None, float | None]
+Addition = tuple[Row, Addends]
 
-#: How many of the sums are whole numbers, and how many of those a bin of scores holds: all.
+#: How many of the sums are whole numbers; a bin of scores holds those.
 _WHOLE = 7
+
+#: What calls without tags are summed under.
+_UNTAGGED = frozenset({""})
 
 #: A client that leaves, or a hedge that is beaten, is nobody's error.
 NO_ERRORS = frozenset({"ok", "cancelled"})
 
-#: Rows of one statement. SQLite gives Python's lock away at every statement, and a busy event loop
-#: may be slow to give it back: 500 single rows take 0.6 s then, 20 statements 0.1 s. As many
-#: parameters as 25 rows have, every SQLite takes.
-AT_ONCE = 25
+#: Parameters of one statement: 25 rows of the ledger, which every SQLite takes. SQLite gives
+#: Python's lock away at every statement, and a busy event loop may be slow to give it back: 500
+#: single rows take 0.6 s then, 20 statements 0.1 s.
+_PARAMETERS = 1100
 
 
 def insert_many(
@@ -51,8 +54,9 @@ def insert_many(
 ) -> None:
     """Many rows a statement; past SQLAlchemy's compiler, which takes longer than the database."""
     mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-    for start in range(0, len(rows), AT_ONCE):
-        part = rows[start : start + AT_ONCE]
+    at_once = _PARAMETERS // len(columns)
+    for start in range(0, len(rows), at_once):
+        part = rows[start : start + at_once]
         statement = _statement(table, tuple(columns), mark, len(part)) + on_conflict
         connection.exec_driver_sql(statement, tuple(chain.from_iterable(part)))
 
@@ -69,65 +73,76 @@ def add_to_totals(connection: Connection, rows: Sequence[Row], tags: DailyTags) 
 
     Groups come in a fixed order, so that two writers can't lock each other out.
     """
-    _add_by_day(connection, rows)
-    add_calls(connection, rows)
-    add_scores(connection, rows)
-    add_tags(connection, rows, tags)
+    additions = additions_of(rows)
+    _add_by_day(connection, additions)
+    add_calls(connection, additions)
+    add_scores(connection, additions)
+    add_tags(connection, additions, tags)
 
 
-def days_and_tags(rows: Iterable[Row]) -> Iterable[tuple[str, str]]:
+def additions_of(rows: Iterable[Row]) -> list[Addition]:
+    """Each row with what it adds, in the order of `SUM_COLUMNS`."""
+    return [(row, _addends(row)) for row in rows]
+
+
+def days_and_tags(rows: Iterable[Row]) -> set[tuple[str, str]]:
     """Each tag with its day, as `DailyTags.admit` wants them."""
     return {(row["ts"][:10], tag) for row in rows for tag in tag_names(row["tags"])}
 
 
-def _add_by_day(connection: Connection, rows: Iterable[Row]) -> None:
-    groups: dict[Group, list[Any]] = defaultdict(lambda: list(_NOTHING))
-    for row in rows:
-        group = (row["ts"][:10], *_texts(row, "deployment", "model_served", "tier", "key_id"))
-        _add(groups[group], _addends(row))
+def _add_by_day(connection: Connection, additions: Iterable[Addition]) -> None:
+    groups: dict[Group, list[Any]] = defaultdict(_nothing)
+    for row, addends in additions:
+        model, key = row["model_served"] or "", row["key_id"] or ""
+        _add(groups[row["ts"][:10], row["deployment"], model, row["tier"], key], addends)
     _add_sums(connection, daily_totals, groups)
 
 
-def add_calls(connection: Connection, rows: Iterable[Row]) -> None:
+def add_calls(connection: Connection, additions: Iterable[Addition]) -> None:
     """Add rows to the totals and histograms of their hour and day."""
-    groups: dict[Group, list[Any]] = defaultdict(lambda: [*_NOTHING, 0])
-    latencies: dict[Group, Counter[int]] = defaultdict(Counter)
-    first_tokens: dict[Group, Counter[int]] = defaultdict(Counter)
-    for row in rows:
-        addends = (*_addends(row), 0 if row["outcome"] in NO_ERRORS else 1)
-        for group in _hour_and_day(row, "deployment", "tier"):
-            _add(groups[group], addends)
-            if row["outcome"] == "ok":
-                latencies[group][bin_of(row["latency_ms"])] += 1
-                if row["ttft_ms"] is not None:
-                    first_tokens[group][bin_of(row["ttft_ms"])] += 1
+    hours: dict[Group, _Calls] = defaultdict(_Calls)
+    for row, addends in additions:
+        calls = hours["hour", row["ts"][:13], row["deployment"], row["tier"]]
+        _add(calls.sums, addends)
+        outcome = row["outcome"]
+        if outcome == "ok":
+            calls.latencies[bin_of(row["latency_ms"])] += 1
+            if row["ttft_ms"] is not None:
+                calls.first_tokens[bin_of(row["ttft_ms"])] += 1
+        elif outcome not in NO_ERRORS:
+            calls.errors += 1
+    groups: dict[Group, _Calls] = defaultdict(_Calls)
+    for (_, start, *rest), calls in hours.items():
+        for group in (("hour", start, *rest), ("day", start[:10], *rest)):
+            groups[group].take(calls)
     columns = (*_key(call_totals), *SUM_COLUMNS, "errors", "latency_counts", "ttft_counts")
-    values = [(*group, *groups[group], "{}", "{}") for group in sorted(groups)]
+    ordered = sorted(groups)
+    values = [(*group, *groups[group].sums, groups[group].errors, "{}", "{}") for group in ordered]
     insert_many(connection, call_totals.name, columns, values, _adding(call_totals, "errors"))
     # The rows are locked now, so nobody else changes the texts before this transaction ends.
     stored = _texts_of(connection, call_totals, groups, ("latency_counts", "ttft_counts"))
     values = [
-        (
-            *value[:-2],
-            counts_text(counts_in(stored[group][0]) + latencies[group]),
-            counts_text(counts_in(stored[group][1]) + first_tokens[group]),
-        )
-        for value in values
-        if (group := value[:4]) in latencies
+        (*value[:-2], *groups[group].counts_with(*stored[group]))
+        for group, value in zip(ordered, values, strict=True)
+        if groups[group].latencies
     ]
     replacing = _replacing(call_totals, "latency_counts", "ttft_counts")
     insert_many(connection, call_totals.name, columns, values, replacing)
 
 
-def add_scores(connection: Connection, rows: Iterable[Row]) -> None:
+def add_scores(connection: Connection, additions: Iterable[Addition]) -> None:
     """Add the first attempts that were scored to the bins of their hour and day."""
-    groups: dict[Group, dict[str, list[int]]] = defaultdict(dict)
-    for row in rows:
-        if row["score"] is None or row["attempt"] != 1:
-            continue
-        place = str(min(max(int(row["score"] * 100), 0), 99))
-        for group in _hour_and_day(row, "policy", "tier"):
-            _add(groups[group].setdefault(place, [0] * _WHOLE), _addends(row)[:_WHOLE])
+    hours: dict[Group, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(_nothing))
+    for row, addends in additions:
+        score = row["score"]
+        if score is not None and row["attempt"] == 1:
+            place = str(min(max(int(score * 100), 0), 99))
+            _add(hours["hour", row["ts"][:13], row["policy"] or "", row["tier"]][place], addends)
+    groups: dict[Group, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(_nothing))
+    for (_, start, *rest), bins in hours.items():
+        for place, sums in bins.items():
+            _add(groups["hour", start, *rest][place], sums)
+            _add(groups["day", start[:10], *rest][place], sums)
     columns = (*_key(score_totals), "bins")
     # Makes the rows where there are none, and locks them where there are.
     locking = [(*group, "{}") for group in sorted(groups)]
@@ -138,35 +153,61 @@ def add_scores(connection: Connection, rows: Iterable[Row]) -> None:
     for group in sorted(groups):
         bins = orjson.loads(stored[group][0])
         for place, added in groups[group].items():
-            _add(bins.setdefault(place, [0] * _WHOLE), added)
+            earlier = bins.get(place, (0,) * _WHOLE)
+            bins[place] = [one + more for one, more in zip(earlier, added, strict=False)]
         values.append((*group, orjson.dumps(bins).decode()))
     insert_many(connection, score_totals.name, columns, values, _replacing(score_totals, "bins"))
 
 
-def add_tags(connection: Connection, rows: Iterable[Row], tags: DailyTags) -> None:
+def add_tags(connection: Connection, additions: Iterable[Addition], tags: DailyTags) -> None:
     """Add rows to the totals of their tags, and to the index from tags to rows."""
-    by_model: dict[Group, list[Any]] = defaultdict(lambda: list(_NOTHING))
-    by_key: dict[Group, list[Any]] = defaultdict(lambda: list(_NOTHING))
+    by_model: dict[Group, list[Any]] = defaultdict(_nothing)
+    by_key: dict[Group, list[Any]] = defaultdict(_nothing)
     index: set[tuple[int, str]] = set()
-    for row in rows:
-        names, day = tag_names(row["tags"]), row["ts"][:10]
-        index.update((tag_hash(name), row["ts"]) for name in names)
+    for row, addends in additions:
+        names, ts = tag_names(row["tags"]), row["ts"]
+        day, key = ts[:10], row["key_id"] or ""
+        deployment, model, tier = row["deployment"], row["model_served"] or "", row["tier"]
         # Two tags that share a stand-in are one call there.
-        summed = {tags.summed_as(day, name) for name in names} or {""}
-        addends = _addends(row)
-        model = _texts(row, "deployment", "model_served", "tier")
-        key = row["key_id"] or ""
-        for tag in summed:
-            _add(by_model[day, tag, *model], addends)
-            _add(by_key[day, tag, key], addends)
+        for tag in {tags.summed_as(day, name) for name in names} or _UNTAGGED:
+            _add(by_model[tag, day, deployment, model, tier], addends)
+            _add(by_key[tag, day, key], addends)
+        for name in names:
+            index.add((tag_hash(name), ts))
     _add_sums(connection, daily_tag_totals, by_model)
     _add_sums(connection, daily_tag_key_totals, by_key)
     once = " ON CONFLICT DO NOTHING"
     insert_many(connection, ledger_tags.name, ("tag_hash", "ts"), sorted(index), once)
 
 
-def _addends(row: Row) -> tuple[Any, ...]:
-    """What a row adds, in the order of `SUM_COLUMNS`."""
+class _Calls:
+    """What a batch adds to an hour or a day of a deployment."""
+
+    __slots__ = ("errors", "first_tokens", "latencies", "sums")
+
+    def __init__(self) -> None:
+        self.sums = _nothing()
+        self.errors = 0
+        self.latencies: dict[int, int] = defaultdict(int)
+        self.first_tokens: dict[int, int] = defaultdict(int)
+
+    def take(self, other: _Calls) -> None:
+        """Add another one."""
+        _add(self.sums, other.sums)
+        self.errors += other.errors
+        for place, count in other.latencies.items():
+            self.latencies[place] += count
+        for place, count in other.first_tokens.items():
+            self.first_tokens[place] += count
+
+    def counts_with(self, latency_counts: str, ttft_counts: str) -> tuple[str, str]:
+        """The stored histograms with these calls in them."""
+        return with_counts(latency_counts, self.latencies), with_counts(
+            ttft_counts, self.first_tokens
+        )
+
+
+def _addends(row: Row) -> Addends:
     pico, tokens = row["cost_pico"], row["prompt_tokens"]
     completion_tokens, energy_wh = row["completion_tokens"] or 0, row["energy_wh"]
     if pico is None:
@@ -176,12 +217,24 @@ def _addends(row: Row) -> tuple[Any, ...]:
     return (1, tokens or 0, completion_tokens, 1, 0, micro, rest, energy_wh, row.get("co2_g"))
 
 
+def _nothing() -> list[Any]:
+    return [0, 0, 0, 0, 0, 0, 0, None, None]
+
+
 def _add(total: list[Any], addends: Sequence[Any]) -> None:
-    for place, addend in enumerate(addends):
-        if addend:
-            total[place] = addend + (total[place] or 0)
-        elif total[place] is None:
-            total[place] = addend
+    """Spelt out, because it runs several times for each row."""
+    calls, prompt, completion, priced, unpriced, micro, rest, energy, co2 = addends
+    total[0] += calls
+    total[1] += prompt
+    total[2] += completion
+    total[3] += priced
+    total[4] += unpriced
+    total[5] += micro
+    total[6] += rest
+    if energy is not None:
+        total[7] = energy + (total[7] or 0.0)
+    if co2 is not None:
+        total[8] = co2 + (total[8] or 0.0)
 
 
 def _add_sums(connection: Connection, table: sa.Table, groups: Mapping[Group, list[Any]]) -> None:
@@ -217,15 +270,6 @@ def _texts_of(
     )
     found = connection.execute(statement)
     return {tuple(row[: len(key)]): tuple(row[len(key) :]) for row in found}
-
-
-def _hour_and_day(row: Row, *names: str) -> tuple[Group, Group]:
-    texts, ts = _texts(row, *names), row["ts"]
-    return ("hour", ts[:13], *texts), ("day", ts[:10], *texts)
-
-
-def _texts(row: Row, *names: str) -> Group:
-    return tuple(row[name] or "" for name in names)
 
 
 @lru_cache(maxsize=16)

@@ -48,23 +48,24 @@ score_totals = sa.Table(
 daily_tag_totals = sa.Table(
     "daily_tag_totals",
     metadata,
-    *_group_columns("day", "tag", "deployment", "model_served", "tier"),
+    *_group_columns("tag", "day", "deployment", "model_served", "tier"),
     *_sum_columns(),
     sa.PrimaryKeyConstraint(
-        "day", "tag", "deployment", "model_served", "tier", name="daily_tag_totals_pkey"
+        "tag", "day", "deployment", "model_served", "tier", name="daily_tag_totals_pkey"
     ),
-    sa.Index("daily_tag_totals_tag", "tag", "day"),
+    sa.Index("daily_tag_totals_day", "day", "tag"),
+    sqlite_with_rowid=False,
 )
 
 #: The same by tag and key.
 daily_tag_key_totals = sa.Table(
     "daily_tag_key_totals",
     metadata,
-    *_group_columns("day", "tag", "key_id"),
+    *_group_columns("tag", "day", "key_id"),
     *_sum_columns(),
-    sa.PrimaryKeyConstraint("day", "tag", "key_id", name="daily_tag_key_totals_pkey"),
-    sa.Index("daily_tag_key_totals_tag", "tag", "day"),
+    sa.PrimaryKeyConstraint("tag", "day", "key_id", name="daily_tag_key_totals_pkey"),
     sa.Index("daily_tag_key_totals_key", "key_id", "day"),
+    sqlite_with_rowid=False,
 )
 
 #: When rows with a tag were written: an index from tags to rows, by a hash so that it stays small.

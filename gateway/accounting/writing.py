@@ -1,9 +1,9 @@
-"""How rows reach the database: a batch and its daily totals, in one transaction."""
+"""How rows reach the database: a batch and its sums, in one transaction; and how they leave it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from operator import itemgetter
 from typing import Any
 
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
-from gateway.accounting.daily_tags import DailyTags
+from gateway.accounting.daily_tags import DailyTags, tag_hash, tag_names
 from gateway.accounting.database import (
     conversations,
     feedback,
@@ -19,6 +19,7 @@ from gateway.accounting.database import (
     responses,
 )
 from gateway.accounting.rollup import add_to_totals, days_and_tags, insert_many
+from gateway.accounting.totals import call_totals, ledger_tags, score_totals
 
 Row = dict[str, Any]
 Key = tuple[str, int]
@@ -54,14 +55,30 @@ def write_rows(engine: Engine, rows: Sequence[Row], tags: DailyTags) -> int:
 def delete_before(engine: Engine, cutoff: datetime, limit: int) -> bool:
     """Delete about `limit` of the oldest rows from before `cutoff`; whether more are left.
 
-    Feedback and messages of the same time go with them.
+    Feedback and messages of the same time go with them, and in the end the sums of the hours of
+    earlier days. What is summed by day stays.
     """
     with engine.begin() as connection:
         oldest = sa.select(ledger.c.ts).where(ledger.c.ts < cutoff).order_by(ledger.c.ts)
         bound = connection.scalar(oldest.offset(limit).limit(1))
+        _delete_tags(connection, bound or cutoff)
         for table in (ledger, feedback, conversations):
             connection.execute(sa.delete(table).where(table.c.ts < (bound or cutoff)))
+        if bound is None:
+            for table in (call_totals, score_totals):
+                is_past = table.c.start < f"{cutoff.astimezone(UTC):%Y-%m-%d}"
+                connection.execute(sa.delete(table).where(table.c.step == "hour", is_past))
     return bound is not None
+
+
+def _delete_tags(connection: Connection, bound: datetime) -> None:
+    """Take the rows that are about to be deleted out of the index from tags to rows."""
+    texts = sa.select(ledger.c.tags).where(ledger.c.ts < bound, ledger.c.tags != "{}").distinct()
+    hashes = {tag_hash(tag) for text in connection.scalars(texts) for tag in tag_names(text)}
+    index = ledger_tags.c
+    is_over = sa.and_(index.tag_hash == sa.bindparam("over"), index.ts < bound)
+    if hashes:
+        connection.execute(sa.delete(ledger_tags).where(is_over), [{"over": h} for h in hashes])
 
 
 def delete_expired(engine: Engine, now: datetime, limit: int) -> bool:

@@ -9,7 +9,13 @@ from alembic import op
 
 from gateway.accounting.daily_tags import DailyTags
 from gateway.accounting.database import iso_z, ledger
-from gateway.accounting.rollup import add_calls, add_scores, add_tags, days_and_tags
+from gateway.accounting.rollup import (
+    add_calls,
+    add_scores,
+    add_tags,
+    additions_of,
+    days_and_tags,
+)
 
 revision = "0006"
 down_revision = "0005"
@@ -72,20 +78,21 @@ def _create_score_totals() -> None:
 def _create_tag_totals() -> None:
     op.create_table(
         "daily_tag_totals",
-        *_texts("day", "tag", "deployment", "model_served", "tier"),
+        *_texts("tag", "day", "deployment", "model_served", "tier"),
         *_sums(),
         sa.PrimaryKeyConstraint(
-            "day", "tag", "deployment", "model_served", "tier", name="daily_tag_totals_pkey"
+            "tag", "day", "deployment", "model_served", "tier", name="daily_tag_totals_pkey"
         ),
+        sqlite_with_rowid=False,
     )
-    op.create_index("daily_tag_totals_tag", "daily_tag_totals", ["tag", "day"])
+    op.create_index("daily_tag_totals_day", "daily_tag_totals", ["day", "tag"])
     op.create_table(
         "daily_tag_key_totals",
-        *_texts("day", "tag", "key_id"),
+        *_texts("tag", "day", "key_id"),
         *_sums(),
-        sa.PrimaryKeyConstraint("day", "tag", "key_id", name="daily_tag_key_totals_pkey"),
+        sa.PrimaryKeyConstraint("tag", "day", "key_id", name="daily_tag_key_totals_pkey"),
+        sqlite_with_rowid=False,
     )
-    op.create_index("daily_tag_key_totals_tag", "daily_tag_key_totals", ["tag", "day"])
     op.create_index("daily_tag_key_totals_key", "daily_tag_key_totals", ["key_id", "day"])
 
 
@@ -94,9 +101,10 @@ def _fill(connection: sa.Connection) -> None:
     tags = DailyTags()
     for rows in _batches(connection):
         tags.admit(connection, days_and_tags(rows))
-        add_calls(connection, rows)
-        add_scores(connection, rows)
-        add_tags(connection, rows, tags)
+        additions = additions_of(rows)
+        add_calls(connection, additions)
+        add_scores(connection, additions)
+        add_tags(connection, additions, tags)
     sums = ", ".join(f"sum({name})" for name in _SUMS)
     replaced = ", ".join(f"{name} = excluded.{name}" for name in _SUMS)
     connection.exec_driver_sql(
