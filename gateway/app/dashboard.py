@@ -70,6 +70,7 @@ class Dashboard:
         since, until = interval.since, interval.until
         prices = {tier: self._price(tier) for tier in Tier}
         groups = groups_of(self._overview.scores(since, until), prices)
+        later = self._overview.later_attempts(since, until)
         return orjson.dumps(
             {
                 "version": __version__,
@@ -81,7 +82,7 @@ class Dashboard:
                 "latency": self._overview.latency(since, until),
                 "policies": self._policies(groups),
                 "default_policy": self._live.gateway.settings.routing.default_policy,
-                "saving": _shown_saving(saving_of(groups)),
+                "saving": _shown_saving(saving_of(groups, later)),
                 "prices": {tier.value: price and price.price_id for tier, price in prices.items()},
                 "budgets": None if self._budgets is None else self._budgets.budgets(),
                 "models": [one.id for one in self._live.models() if one.serves is None],
@@ -147,6 +148,8 @@ def _shown_saving(saving: Saving) -> dict[str, Any]:
     return {
         "compared": saving.compared,
         "unknown": saving.unknown,
+        "later_usd": usd_text(usd_of(saving.later_pico)),
+        "later_unknown": saving.later_unknown,
         "actual_usd": usd_text(usd_of(saving.actual_pico)) if known else None,
         "all_large_usd": usd_text(usd_of(saving.large_pico)) if known else None,
         "saved_usd": usd_text(usd_of(saved)) if known else None,

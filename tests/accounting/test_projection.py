@@ -100,3 +100,17 @@ def test_without_a_price_nothing_is_free() -> None:
     assert at_threshold(groups, 0).unknown == 4
     saving = saving_of(groups)
     assert (saving.compared, saving.unknown) == (0, 4)
+
+
+def test_what_later_attempts_cost_is_spent_and_only_what_is_inevitable_isnt_lost() -> None:
+    row = {"policy": None, "tier": "small", "bin": 3, "requests": 1, "prompt_tokens": 1_000_000}
+    row |= {"completion_tokens": 0, "cost_usd": "0.15", "unpriced": 0}
+    groups = groups_of([row], PRICES)
+    again = {"tier": "large", "calls": 1, "cost_usd": "1", "unpriced": 0, "escalated": False}
+    escalated = {**again, "cost_usd": "2", "escalated": True}
+    small = {**again, "tier": "small", "cost_usd": "4", "unpriced": 3}
+    saving = saving_of(groups, [again, escalated, small])
+    assert usd_of(saving.actual_pico) == Decimal("7.15")
+    assert usd_of(saving.large_pico) == Decimal("3.5")
+    assert usd_of(saving.later_pico) == 7
+    assert saving.later_unknown == 3
