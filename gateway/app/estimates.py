@@ -91,7 +91,7 @@ class Estimates:
         self._output_tokens[entry.deployment] = average + _WEIGHT * (new - average)
         price = self._deployments[entry.deployment].price
         tokens = usage.prompt_tokens + usage.completion_tokens
-        if price is not None and _is_timed(price) and entry.cost.usd and tokens:
+        if price is not None and is_timed(price) and entry.cost.usd and tokens:
             seen = float(entry.cost.usd) / tokens
             known = self._usd_per_token.setdefault(entry.deployment, seen)
             self._usd_per_token[entry.deployment] = known + _WEIGHT * (seen - known)
@@ -101,6 +101,6 @@ class Estimates:
         return next(usable, None)
 
 
-def _is_timed(price: Price) -> bool:
+def is_timed(price: Price) -> bool:
     """Whether a call's cost can't be told from its tokens."""
     return price.usd_per_hour is not None or price.usd_per_kwh is not None
