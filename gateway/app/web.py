@@ -15,6 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from gateway import __version__
+from gateway.accounting.access.budget_reader import BudgetReader
 from gateway.accounting.query import LedgerReader
 from gateway.api.anthropic_errors import ANTHROPIC_PATH
 from gateway.api.body import ClientLeft
@@ -105,7 +106,7 @@ def create_app(live: LiveGateway, telemetry: Telemetry, sharing: Sharing | None 
     reader = LedgerReader(gateway.settings.ledger.url)
     app.include_router(costs_routes(reader))
     if gateway.settings.dashboard.enabled:
-        shown = Dashboard(live, reader, None)
+        shown = Dashboard(live, reader, BudgetReader(gateway.settings.ledger.url))
         app.router.routes += dashboard_routes(app, shown, live.ending)
     app.include_router(health_routes(live.not_ready, degraded, live.notes))
     if telemetry.has_metrics:
