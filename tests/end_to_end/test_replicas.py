@@ -334,10 +334,12 @@ async def test_postgresql_away_in_mid_load_costs_no_row(
     def stop_and_start() -> None:
         time.sleep(0.5)
         site.postgres.stop()
-        for gateway, spool in zip(pair, spools, strict=True):
-            until(is_degraded, gateway, "ledger")
-            until(holds_rows, spool)
-        site.postgres.start()
+        try:
+            for gateway, spool in zip(pair, spools, strict=True):
+                until(is_degraded, gateway, "ledger")
+                until(holds_rows, spool)
+        finally:
+            site.postgres.start()
         for gateway in pair:
             until(is_well, gateway, "ledger")
 
