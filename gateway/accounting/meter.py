@@ -40,7 +40,7 @@ class AttemptMeter(ABC):
         machine_time: SharedTime | None,
     ) -> None:
         """`machine_time` is what the calls to one deployment share; None where there is one."""
-        self._price = price
+        self._price = None if price is None else price.at(entry.ts)
         self._energy_model = energy_model
         self._machine_time = SharedTime() if machine_time is None else machine_time
         self._began = self._machine_time.begin()

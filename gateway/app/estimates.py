@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from gateway.accounting.pricing import cost_of
@@ -48,7 +49,8 @@ class Estimates:
         if per_token is not None:
             return Decimal(str(round(per_token * (prompt_tokens + completion_tokens), 12)))
         usage = Usage(prompt_tokens, completion_tokens, source="estimated")
-        return cost_of(usage, deployment.price).usd
+        price = deployment.price
+        return cost_of(usage, None if price is None else price.at(datetime.now(UTC))).usd
 
     def extra_usd(self, request: ChatRequest) -> Decimal | None:
         """What the large tier costs more than the small one; None where unknown."""

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from gateway.core.deployment import Capability, Tier
+from gateway.settings.price import PriceSettings
 from gateway.settings.section import (
     BaseUrl,
     EnvName,
@@ -16,40 +17,9 @@ from gateway.settings.section import (
     Name,
     Positive,
     Section,
-    UsdRate,
     Zone,
     is_routing_name,
 )
-
-
-class PriceSettings(Section):
-    """USD per million tokens, or USD per hour of compute.
-
-    The rates of tokens that a prompt cache gave or took, and of audio, are those of other tokens
-    where they aren't given. `includes_electricity` says that nothing comes on top for it, as with a
-    rented machine.
-    """
-
-    input: UsdRate | None = None
-    cached_input: UsdRate | None = None
-    cache_write: UsdRate | None = None
-    cache_write_1h: UsdRate | None = None
-    audio_input: UsdRate | None = None
-    output: UsdRate | None = None
-    audio_output: UsdRate | None = None
-    usd_per_hour: UsdRate | None = None
-    includes_electricity: bool = False
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Self:
-        per_token = (self.input, self.output)
-        if self.usd_per_hour is not None:
-            others = {"usd_per_hour", "includes_electricity"}
-            if self.model_dump(exclude=others, exclude_none=True):
-                raise ValueError("give usd_per_hour or rates per million tokens, not both")
-        elif any(rate is None for rate in per_token):
-            raise ValueError("input and output are both needed (or usd_per_hour alone)")
-        return self
 
 
 class DeploymentSettings(Section):

@@ -115,6 +115,11 @@ def test_a_row_comes_back_as_the_design_lists_it(ledger_url: str) -> None:
         "first_token_entropy": 1.5,
         "first_token_margin": 0.125,
         "co2_g": 0.0625,
+        "cache_write_1h_tokens": 0,
+        "image_input_tokens": 0,
+        "image_output_tokens": 0,
+        "searches": 0,
+        "service_tier": None,
     }
     assert tuple(row) == COLUMNS
     assert {type(name) for name in row} == {str}  # what JSON encoders insist on

@@ -15,14 +15,10 @@ from rich.table import Table
 
 from gateway.accounting.filters import Filters
 from gateway.accounting.pricing import usd_text
-from gateway.accounting.query import (
-    Grouping,
-    LedgerReader,
-    Scenario,
-    WhatIf,
-)
+from gateway.accounting.query import Grouping, LedgerReader
 from gateway.accounting.row import COLUMNS
 from gateway.accounting.sums import SHOWN_SUMS
+from gateway.accounting.whatif import Scenario, WhatIf, what_if
 from gateway.app.cli.export import Records, export, with_progress
 from gateway.app.cli.figures import (
     console_for_tables,
@@ -226,7 +222,7 @@ def _what_if(
 ) -> WhatIf:
     """The scenario at the price of its tier's first priced deployment, a callable one if any."""
     chosen = priced_deployment(deployments, Tier.LARGE if kind == "all-large" else Tier.SMALL)
-    return reader.what_if(kind, chosen.price if chosen else None, **filters)
+    return what_if(reader, kind, chosen.price if chosen else None, **filters)
 
 
 def _verdict(outcome: WhatIf) -> str:
