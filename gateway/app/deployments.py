@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gateway.accounting.catalogue import catalogue_price, context_window, provider_of
-from gateway.app.energy import hardware_of, remote_energy
+from gateway.app.energy import hardware_of, is_own, remote_energy
 from gateway.app.prices import configured_price
 from gateway.backends.anthropic import REFUSED_FIELDS
 from gateway.backends.local.adapters import (
@@ -79,6 +79,7 @@ def _local(entry: DeploymentSettings, models_dir: Path, energy: EnergySettings) 
         aliases=entry.aliases,
         capabilities=LOCAL_CAPABILITIES & _allowed(entry),
         context_window=entry.context_window or stated,
+        max_output_tokens=entry.max_output_tokens,
         languages=_languages(entry),
         price=configured_price(entry.name, entry.price, energy.usd_per_kwh),
         unavailable=missing,
@@ -97,7 +98,7 @@ def _remote(
     # Of an upstream that the catalogue doesn't know, it can't know the prices either.
     provider = provider_of(entry.base_url or "") if _needs_catalogue(entry) else None
     # A vendor's price holds its electricity; of own hardware it is ours to pay.
-    usd_per_kwh = None if entry.power_w is None else energy.usd_per_kwh
+    usd_per_kwh = energy.usd_per_kwh if is_own(entry) else None
     price = configured_price(entry.name, entry.price, usd_per_kwh)
     window = entry.context_window
     if provider is not None:
@@ -111,6 +112,7 @@ def _remote(
         aliases=entry.aliases,
         capabilities=_allowed(entry) & _CAPABILITIES.get(entry.backend, ALL_CAPABILITIES),
         context_window=window,
+        max_output_tokens=entry.max_output_tokens,
         languages=_languages(entry),
         price=price,
         unavailable=f"{entry.api_key_env} is not set" if keyless else None,
@@ -142,7 +144,7 @@ def _wires(entry: DeploymentSettings) -> frozenset[Wire]:
 
 
 def _needs_catalogue(entry: DeploymentSettings) -> bool:
-    return entry.price is None or entry.context_window is None or entry.power_w is None
+    return entry.price is None or entry.context_window is None or not is_own(entry)
 
 
 def _allowed(entry: DeploymentSettings) -> frozenset[Capability]:

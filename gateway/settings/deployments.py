@@ -34,6 +34,7 @@ class DeploymentSettings(Section):
     price: PriceSettings | None = None
     power_w: Positive | None = None
     context_window: int | None = Field(None, ge=1)
+    max_output_tokens: int | None = Field(None, ge=1)
     capabilities: tuple[Capability, ...] | None = None
     languages: tuple[Language, ...] | None = None
     retries: int = Field(2, ge=0, le=10)
@@ -58,6 +59,7 @@ class DeploymentSettings(Section):
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     stream_usage: bool = True
     electricity_zone: Zone | None = None
+    gpus: tuple[Annotated[int, Field(ge=0)], ...] = ()
     # The local engine
     dtype: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     threads: int | None = Field(None, ge=1)
@@ -101,6 +103,8 @@ class DeploymentSettings(Section):
             raise ValueError(
                 "electricity_zone is for vendors' models: see energy.grams_co2_per_kwh"
             )
+        if self.gpus and self.backend != "openai":
+            raise ValueError("gpus are those of an upstream with the openai backend")
         if self.adapters and (self.backend, self.serves) != ("local", "chat"):
             raise ValueError("adapters are for local models that chat")
         if any(is_routing_name(name) for name in self.adapters):

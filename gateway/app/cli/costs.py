@@ -181,7 +181,7 @@ def _rows_table(rows: Iterable[dict[str, Any]]) -> Table:
     table = Table(title="latest calls", title_justify="left")
     for name in ("time (UTC)", "tier", "deployment", "reason", "outcome"):
         table.add_column(name, no_wrap=True)
-    for name in ("tokens in", "out", "cost", "mWh", "mg CO2", "ms"):
+    for name in ("in", "out", "cost", "mWh", "mg CO2", "ms"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         style = "" if row["outcome"] == "ok" else "yellow"
@@ -201,7 +201,7 @@ def _rows_table(rows: Iterable[dict[str, Any]]) -> Table:
 
 def _groups_table(by: str, groups: Iterable[dict[str, Any]], total: Decimal | int) -> Table:
     table = Table(by)
-    for name in ("calls", "tokens in", "tokens out", "cost", "share"):
+    for name in ("calls", "tokens in", "tokens out", "cost", "share", "Wh", "g CO2"):
         table.add_column(name, justify="right", no_wrap=True)
     for group in groups:
         share = f"{Decimal(group['cost_usd'] or 0) / total:.1%}" if total else "–"
@@ -213,6 +213,8 @@ def _groups_table(by: str, groups: Iterable[dict[str, Any]], total: Decimal | in
             _count(group["completion_tokens"]),
             money(group["cost_usd"]) + missing,
             share,
+            _amount(group["energy_wh"]),
+            _amount(group["co2_g"]),
         )
     return table
 
@@ -243,3 +245,7 @@ def _verdict(outcome: WhatIf) -> str:
 
 def _count(tokens: int | None) -> str:
     return "–" if tokens is None else f"{tokens:,}"
+
+
+def _amount(known: float | None) -> str:
+    return "–" if known is None else f"{known:,.3g}"

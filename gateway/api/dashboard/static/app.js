@@ -141,7 +141,7 @@ function showBudgets(budgets) {
       {},
       element("p", { class: "head" }, element("strong", {}, one.name), element("span", { class: `state ${one.state}` }, one.state)),
       meter,
-      element("p", { class: "quiet", title: exact(spent) }, `${usd(spent)} of ${usd(whole)} a ${one.period} spent${reserved ? `, ${usd(reserved)} reserved` : ""}; over it: ${one.over}${resets}`),
+      element("p", { class: "quiet", title: exact(spent) }, `${usd(spent)} of ${usd(whole)}${one.period === "total" ? "" : ` a ${one.period}`} spent${reserved ? `, ${usd(reserved)} reserved` : ""}; over it: ${one.over}${resets}`),
     );
   });
   byId("budgets").replaceChildren(element("ul", { class: "budgets" }, cards));
