@@ -32,7 +32,8 @@ def insert_many(
     if not rows:
         return
     if connection.dialect.name == "postgresql":
-        arrays = tuple(map(list, zip(*rows, strict=True)))
+        values = zip(names, zip(*rows, strict=True), strict=True)
+        arrays = tuple(_array(table.c[name], column) for name, column in values)
         connection.exec_driver_sql(_from_arrays(table, names) + on_conflict, arrays)
         return
     at_once = _PARAMETERS // len(names)
@@ -40,6 +41,13 @@ def insert_many(
         part = rows[start : start + at_once]
         statement = _from_values(table, names, len(part)) + on_conflict
         connection.exec_driver_sql(statement, tuple(chain.from_iterable(part)))
+
+
+def _array(column: sa.Column[Any], values: Sequence[Any]) -> list[Any]:
+    """Values of one type, as the driver wants them in an array: no ints or enums in between."""
+    if isinstance(column.type, sa.Double):
+        return [None if value is None else float(value) for value in values]
+    return [str(value) if isinstance(value, str) else value for value in values]
 
 
 @lru_cache(maxsize=256)
