@@ -85,11 +85,12 @@ def entries(count: int, end: datetime) -> Iterator[LedgerEntry]:
         tags = {"team": f"team-{chance.randrange(30)}", "env": chance.choice(("prod", "dev"))}
         if place % 10 == 0:
             tags["user"] = f"{place:08}"
+        ts = start + place * step
         prompt, completion = chance.randrange(20, 4000), chance.randrange(5, 800)
         yield LedgerEntry(
-            request_id=f"req_{chance.getrandbits(128):032x}",
+            request_id=f"req_{int(ts.timestamp() * 1000) << 80 | chance.getrandbits(80):032x}",
             attempt=1,
-            ts=start + place * step,
+            ts=ts,
             endpoint="/v1/chat/completions",
             model_requested="auto",
             deployment=deployment,
