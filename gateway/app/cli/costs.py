@@ -205,7 +205,7 @@ def _rows_table(rows: Iterable[dict[str, Any]]) -> Table:
 
 def _groups_table(by: str, groups: Iterable[dict[str, Any]], total: Decimal | int) -> Table:
     table = Table(by)
-    for name in ("calls", "tokens in", "tokens out", "cost", "share"):
+    for name in ("calls", "tokens in", "tokens out", "cost", "share", "mWh", "mg CO2"):
         table.add_column(name, justify="right", no_wrap=True)
     for group in groups:
         share = f"{Decimal(group['cost_usd'] or 0) / total:.1%}" if total else "–"
@@ -217,6 +217,7 @@ def _groups_table(by: str, groups: Iterable[dict[str, Any]], total: Decimal | in
             _count(group["completion_tokens"]),
             money(group["cost_usd"]) + missing,
             share,
+            *(energy(group[name], "estimated in part") for name in ("energy_wh", "co2_g")),
         )
     return table
 
