@@ -41,7 +41,8 @@ def packed(package: str) -> bytes:
             capture_output=True,
             text=True,
         )
-        return (Path(folder) / json.loads(done.stdout)[0]["filename"]).read_bytes()
+        name: str = json.loads(done.stdout)[0]["filename"]
+        return (Path(folder) / name).read_bytes()
 
 
 def main() -> int:

@@ -113,6 +113,11 @@ ledger = sa.Table(
     sa.Column("first_token_entropy", sa.Double),
     sa.Column("first_token_margin", sa.Double),
     sa.Column("co2_g", sa.Double),
+    sa.Column("cache_write_1h_tokens", sa.Integer),
+    sa.Column("image_input_tokens", sa.Integer),
+    sa.Column("image_output_tokens", sa.Integer),
+    sa.Column("searches", sa.Integer),
+    sa.Column("service_tier", sa.Text),
     sa.PrimaryKeyConstraint("request_id", "attempt", name="ledger_pkey"),
     sa.Index("ledger_ts", "ts"),
     sa.Index("ledger_key", "key_id", "ts"),
@@ -185,12 +190,17 @@ daily_totals = sa.Table(
 
 PICO_A_MICRO = 1_000_000
 
-#: The columns of tokens that have prices of their own, named as in `Usage`.
+#: The columns of what may have prices of its own, named as in `Usage`.
 SPECIAL_TOKENS = (
     "cached_tokens",
     "cache_write_tokens",
+    "cache_write_1h_tokens",
     "audio_input_tokens",
+    "image_input_tokens",
     "audio_output_tokens",
+    "image_output_tokens",
+    "reasoning_tokens",
+    "searches",
 )
 
 

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import Mapping
 
 from gateway.accounting.catalogue import catalogue_price, provider_of
+from gateway.accounting.machine import Machine
 from gateway.accounting.meter import AttemptMeter, PriceCall
-from gateway.accounting.shared_time import SharedTime
 from gateway.core.answer import Item
 from gateway.core.deployment import Deployment
 from gateway.core.energy import Hardware
@@ -63,10 +63,10 @@ class ForwardingMeter(AttemptMeter):
         entry: LedgerEntry,
         price_call: PriceCall,
         hardware: Hardware | None = None,
-        machine_time: SharedTime | None = None,
+        machine: Machine | None = None,
     ) -> None:
         """`hardware` is what answers, where that is one's own."""
-        super().__init__(price, hardware, entry, price_call, machine_time)
+        super().__init__(price, hardware, entry, price_call, machine)
         self._request = request
 
     def observe(self, item: Item) -> None:

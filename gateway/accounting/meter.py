@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any, TypeGuard
 
 from gateway.accounting.energy import energy_of
-from gateway.accounting.shared_time import SharedTime
+from gateway.accounting.machine import Machine
 from gateway.core.answer import Answer, Item
 from gateway.core.deployment import Deployment
 from gateway.core.energy import Energy, EnergyModel, Hardware
@@ -37,13 +37,13 @@ class AttemptMeter(ABC):
         energy_model: EnergyModel | None,
         entry: LedgerEntry,
         price_call: PriceCall,
-        machine_time: SharedTime | None,
+        machine: Machine | None,
     ) -> None:
-        """`machine_time` is what the calls to one deployment share; None where there is one."""
-        self._price = price
+        """`machine` is what the calls to one deployment share; None for one of the call's own."""
+        self._price = None if price is None else price.at(entry.ts)
         self._energy_model = energy_model
-        self._machine_time = SharedTime() if machine_time is None else machine_time
-        self._began = self._machine_time.begin()
+        self._machine = Machine() if machine is None else machine
+        self._began = self._machine.begin()
         is_hourly = price is not None and price.usd_per_hour is not None
         self._is_timed = is_hourly or isinstance(energy_model, Hardware)
         self._entry = entry
@@ -92,14 +92,17 @@ class AttemptMeter(ABC):
         began = entry.ttft_ms is not None or entry.outcome == "cancelled"
         if entry.usage is None and began and (usage := self._unreported()) is not None:
             self._charge(usage)
-        self._machine_time.end()
+        self._machine.end()
 
     def _charge(self, usage: Usage) -> None:
+        elapsed_s = self._elapsed_ms() / 1e3
         if self._is_timed and usage.compute_s is None:
-            usage = replace(usage, compute_s=self._machine_time.since(self._began))
+            compute_s = self._machine.since(self._began)
+            reading = self._machine.reading(compute_s, elapsed_s)
+            usage = replace(usage, compute_s=compute_s, reading=reading)
         entry = self._entry
         entry.usage = usage
-        energy = energy_of(usage, self._energy_model, self._elapsed_ms() / 1e3)
+        energy = energy_of(usage, self._energy_model, elapsed_s)
         entry.cost = self._price_call(usage, self._price, energy)
         if energy is not None:
             entry.energy_wh, entry.co2_g = energy.wh, energy.co2_g
@@ -118,9 +121,9 @@ class Meter(AttemptMeter):
         deployment: Deployment,
         entry: LedgerEntry,
         price_call: PriceCall,
-        machine_time: SharedTime | None = None,
+        machine: Machine | None = None,
     ) -> None:
-        super().__init__(deployment.price, deployment.energy, entry, price_call, machine_time)
+        super().__init__(deployment.price, deployment.energy, entry, price_call, machine)
         self._request = request
         self._events = 0
 

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Connection
 
 from gateway.accounting.histogram import counts_in, quantile
 from gateway.accounting.query import LedgerReader
+from gateway.accounting.rollup import ESCALATED, REPEATED
 from gateway.accounting.sums import SUM_COLUMNS, Sums
 from gateway.accounting.totals import call_totals, score_totals
 
@@ -98,24 +99,50 @@ class Overview:
         `{policy, tier, bin, requests, prompt_tokens, completion_tokens, cost_usd, unpriced}`; the
         policy is null where a request named none.
         """
-        columns = [score_totals.c[name] for name in ("policy", "tier", "bins")]
-        groups: dict[tuple[str, str, int], Sums] = defaultdict(Sums)
-        with self._reading() as connection:
-            rows = [] if connection is None else self._rows(connection, columns, since, until)
-        for policy, tier, bins in rows:
-            for place, parts in orjson.loads(bins).items():
-                groups[policy, tier, int(place)].add((*parts, None, None))
+        groups = self._scored(since, until)
+        bins = {group: sums for group, sums in groups.items() if group[2].isdigit()}
         shown = ("prompt_tokens", "completion_tokens", "cost_usd", "unpriced")
         return [
             {
                 "policy": policy or None,
                 "tier": tier,
-                "bin": place,
+                "bin": int(place),
                 "requests": sums.calls,
                 **{name: sums.shown()[name] for name in shown},
             }
-            for (policy, tier, place), sums in sorted(groups.items())
+            for (policy, tier, place), sums in sorted(bins.items(), key=_by_bin)
         ]
+
+    def later_attempts(self, since: datetime, until: datetime) -> list[dict[str, Any]]:
+        """What attempts after the first one cost, of requests that were scored.
+
+        `{policy, tier, escalated, calls, cost_usd, unpriced}`; `escalated` where a cascade gave the
+        small tier's answer up, otherwise they are retries, fallbacks and hedges.
+        """
+        groups = self._scored(since, until)
+        return [
+            {
+                "policy": policy or None,
+                "tier": tier,
+                "escalated": place == ESCALATED,
+                "calls": sums.calls,
+                "cost_usd": sums.shown()["cost_usd"],
+                "unpriced": sums.unpriced,
+            }
+            for (policy, tier, place), sums in sorted(groups.items())
+            if place in {ESCALATED, REPEATED}
+        ]
+
+    def _scored(self, since: datetime, until: datetime) -> dict[tuple[str, str, str], Sums]:
+        """By policy, tier and place among the bins."""
+        columns = [score_totals.c[name] for name in ("policy", "tier", "bins")]
+        groups: dict[tuple[str, str, str], Sums] = defaultdict(Sums)
+        with self._reading() as connection:
+            rows = [] if connection is None else self._rows(connection, columns, since, until)
+        for policy, tier, bins in rows:
+            for place, parts in orjson.loads(bins).items():
+                groups[policy, tier, place].add((*parts, None, None))
+        return groups
 
     @contextmanager
     def _reading(self) -> Iterator[Connection | None]:
@@ -146,6 +173,11 @@ class Overview:
             for span in spans
             for row in connection.execute(sa.select(*columns).where(span))
         ]
+
+
+def _by_bin(item: tuple[tuple[str, str, str], Sums]) -> tuple[str, str, int]:
+    policy, tier, place = item[0]
+    return policy, tier, int(place)
 
 
 def _cut_at_days(start: datetime, end: datetime) -> list[tuple[datetime, datetime]]:

@@ -6,7 +6,7 @@ price there. What has no price is counted as unknown, never as free.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -46,13 +46,16 @@ class Saving:
     """What requests cost, beside what they would have cost on the large tier alone.
 
     Both amounts are of the same `compared` requests; `unknown` ones are in groups that have no
-    whole price on one of the sides.
+    whole price on one of the sides. `later_pico` is the part of `actual_pico` that attempts after
+    the first one cost, `later_unknown` counts those that it leaves out.
     """
 
     compared: int
     unknown: int
     actual_pico: int
     large_pico: int
+    later_pico: int = 0
+    later_unknown: int = 0
 
 
 def groups_of(scores: Iterable[Mapping[str, Any]], prices: TierPrices) -> list[Group]:
@@ -60,8 +63,12 @@ def groups_of(scores: Iterable[Mapping[str, Any]], prices: TierPrices) -> list[G
     return [_group(row, prices) for row in scores]
 
 
-def saving_of(groups: Iterable[Group]) -> Saving:
-    """What routing saved against the large tier alone."""
+def saving_of(groups: Iterable[Group], later: Iterable[Mapping[str, Any]] = ()) -> Saving:
+    """What routing saved against the large tier alone; `later` are `Overview.later_attempts`.
+
+    Retries and fallbacks that the large tier answered it would have had to answer anyway; what a
+    cascade cost twice, and what the small tier answered in its stead, is spent and saves nothing.
+    """
     compared: list[tuple[Group, Amount]] = []
     unknown = 0
     for group in groups:
@@ -70,34 +77,37 @@ def saving_of(groups: Iterable[Group]) -> Saving:
             unknown += group.requests
         else:
             compared.append((group, on_large))
+    again = [
+        (_kept(row), Tier(row["tier"]) is Tier.LARGE and not row["escalated"]) for row in later
+    ]
+    later_pico = sum(amount.pico for amount, _ in again)
     return Saving(
         compared=sum(group.requests for group, _ in compared),
         unknown=unknown,
-        actual_pico=sum(group.kept.pico for group, _ in compared),
-        large_pico=sum(on_large.pico for _, on_large in compared),
+        actual_pico=sum(group.kept.pico for group, _ in compared) + later_pico,
+        large_pico=sum(on_large.pico for _, on_large in compared)
+        + sum(amount.pico for amount, is_inevitable in again if is_inevitable),
+        later_pico=later_pico,
+        later_unknown=sum(amount.unknown for amount, _ in again),
     )
 
 
-def at_threshold(groups: Sequence[Group], hundredths: int) -> Amount:
-    """What the requests would cost at a threshold of so many hundredths."""
-    amounts = [
-        one.kept if (one.bin >= hundredths) == (one.went is Tier.LARGE) else one.moved
-        for one in groups
-    ]
-    return Amount(sum(one.pico for one in amounts), sum(one.unknown for one in amounts))
-
-
 def _group(row: Mapping[str, Any], prices: TierPrices) -> Group:
-    went, cost = Tier(row["tier"]), row["cost_usd"]
+    went = Tier(row["tier"])
     other = Tier.SMALL if went is Tier.LARGE else Tier.LARGE
     return Group(
         policy=row["policy"],
         bin=row["bin"],
         went=went,
         requests=row["requests"],
-        kept=Amount(0 if cost is None else pico_of(Decimal(cost)), row["unpriced"]),
+        kept=_kept(row),
         moved=_moved(row, prices.get(other)),
     )
+
+
+def _kept(row: Mapping[str, Any]) -> Amount:
+    cost = row["cost_usd"]
+    return Amount(0 if cost is None else pico_of(Decimal(cost)), row["unpriced"])
 
 
 def _moved(row: Mapping[str, Any], price: Price | None) -> Amount:

@@ -36,6 +36,9 @@ _WHOLE = 7
 #: What calls without tags are summed under.
 _UNTAGGED = frozenset({""})
 
+#: Where the bins hold what attempts after the first one took.
+ESCALATED, REPEATED = "escalated", "repeated"
+
 #: A client that leaves, or a hedge that is beaten, is nobody's error.
 NO_ERRORS = frozenset({"ok", "cancelled"})
 
@@ -103,12 +106,14 @@ def add_calls(connection: Connection, additions: Iterable[Addition]) -> None:
 
 
 def add_scores(connection: Connection, additions: Iterable[Addition]) -> None:
-    """Add the first attempts that were scored to the bins of their hour and day."""
+    """Add attempts at scored requests to their hour and day: first ones by score, others apart."""
     hours: dict[Group, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(_nothing))
     for row, addends in additions:
         score = row["score"]
-        if score is not None and row["attempt"] == 1:
+        if score is not None:
             place = str(min(max(int(score * 100), 0), 99))
+            if row["attempt"] > 1:
+                place = ESCALATED if row["reason"] == ESCALATED else REPEATED
             _add(hours["hour", row["ts"][:13], row["policy"] or "", row["tier"]][place], addends)
     groups: dict[Group, dict[str, list[Any]]] = defaultdict(lambda: defaultdict(_nothing))
     for (_, start, *rest), bins in hours.items():

@@ -10,8 +10,11 @@ from itertools import chain
 from typing import Annotated, Any, Literal, Protocol
 
 import orjson
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
+
+from gateway.api.exchange import exchange_of
+from gateway.core.errors import Forbidden
 
 Row = Mapping[str, Any]
 
@@ -45,6 +48,7 @@ def costs_routes(reader: CostReader) -> APIRouter:
     # Not a coroutine: reading blocks, so it runs in a thread of the pool.
     @router.get("/v1/costs")
     def costs(
+        request: Request,
         by: Literal["model", "tier", "key", "tag", "day"] | None = None,
         since: datetime | None = None,
         until: datetime | None = None,
@@ -57,8 +61,13 @@ def costs_routes(reader: CostReader) -> APIRouter:
     ) -> Response:
         """Rows (newest first) or, with `by`, sums; amounts are exact decimal strings.
 
-        Without `limit` JSON has 100 of them, and CSV every row.
+        Without `limit` JSON has 100 of them, and CSV every row. A virtual key sees its own alone.
         """
+        exchange = exchange_of(request.scope)
+        if not exchange.is_master:
+            if key not in {None, exchange.key_id}:
+                raise Forbidden("A virtual key sees its own costs alone.", param="key")
+            key = exchange.key_id
         filters = {"since": since, "until": until, "key": key, "model": model, "tier": tier}
         filters["tag"] = tag
         if output == "csv" and by is None:

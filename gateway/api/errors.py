@@ -9,13 +9,18 @@ import orjson
 
 from gateway.core.errors import (
     BackendError,
+    BudgetExceeded,
     DeadlinePassed,
     EngineUnavailable,
+    Forbidden,
     GatewayError,
     InvalidRequest,
     LedgerUnavailable,
+    ModelNotAllowed,
     ModelNotFound,
     NotCalled,
+    PriceUnknown,
+    RateLimited,
     RequestNotFound,
     RequestTooLarge,
     ResponseNotFound,
@@ -32,12 +37,17 @@ _GATEWAY_KEY_REFUSED = frozenset({401, 403})
 
 # The most specific class first.
 _STATUS: tuple[tuple[type[GatewayError], int], ...] = (
+    (ModelNotAllowed, 403),
     (ModelNotFound, 404),
     (RequestNotFound, 404),
     (ResponseNotFound, 404),
     (RequestTooLarge, 413),
     (InvalidRequest, 400),
     (Unauthorized, 401),
+    (Forbidden, 403),
+    (RateLimited, 429),
+    (BudgetExceeded, 429),
+    (PriceUnknown, 400),
     (UpstreamTimeout, 504),
     (DeadlinePassed, 504),
     (NotCalled, 503),
@@ -98,7 +108,7 @@ def headers_of(error: GatewayError) -> Headers:
         headers.append((b"www-authenticate", b'Basic realm="slm-gateway", charset="UTF-8"'))
     elif isinstance(error, Unauthorized):
         headers.append((b"www-authenticate", b"Bearer"))
-    if isinstance(error, BackendError) and error.retry_after_s is not None:
+    if isinstance(error, BackendError | RateLimited) and error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % max(0, math.ceil(error.retry_after_s))))
     if error.exhausted:
         headers.append((b"x-should-retry", b"false"))
@@ -108,6 +118,10 @@ def headers_of(error: GatewayError) -> Headers:
 def _type_of(error: GatewayError) -> str:
     if isinstance(error, UpstreamError) and error.error_type is not None:
         return error.error_type
+    if isinstance(error, RateLimited):
+        return error.kind
+    if isinstance(error, BudgetExceeded):
+        return "insufficient_quota"
     status = status_of(error)
     if status == 429:
         return "rate_limit_error"

@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 from starlette.types import Scope
 
+from gateway.core.access import VirtualKey
 from gateway.core.entry import LedgerEntry
+from gateway.core.interfaces import Limiter
 
 SCOPE_KEY = "gateway.exchange"
 
@@ -27,12 +29,25 @@ def _request_id() -> str:
 
 @dataclass(slots=True)
 class Exchange:
-    """The request's id, who called, and (once routed) the ledger entry of the answering attempt."""
+    """The request's id, who called, and (once routed) the ledger entry of the answering attempt.
+
+    `key` is set where a virtual key called, `limiter` where that has rates to keep to; `tokens` are
+    those that were counted for the request. `headers` are further ones of the answer.
+    """
 
     request_id: str = field(default_factory=_request_id)
     key_id: str | None = None
+    key: VirtualKey | None = None
+    limiter: Limiter | None = None
+    tokens: int = 0
+    headers: tuple[tuple[bytes, bytes], ...] = ()
     status: int = 0
     entry: LedgerEntry | None = None
+
+    @property
+    def is_master(self) -> bool:
+        """Whether it may see what others do: a key of the environment, or no keys are set."""
+        return self.key is None
 
 
 def exchange_of(scope: Scope) -> Exchange:

@@ -19,6 +19,7 @@ from gateway.accounting.query import LedgerReader
 from gateway.accounting.recent import attempts_of, latest_requests
 from gateway.api.dashboard.routes import Span
 from gateway.app.deployments import priced_deployment
+from gateway.app.estimates import is_timed
 from gateway.app.reload import LiveGateway
 from gateway.core.deployment import Tier
 from gateway.core.price import Price
@@ -69,6 +70,7 @@ class Dashboard:
         since, until = interval.since, interval.until
         prices = {tier: self._price(tier) for tier in Tier}
         groups = groups_of(self._overview.scores(since, until), prices)
+        later = self._overview.later_attempts(since, until)
         return orjson.dumps(
             {
                 "version": __version__,
@@ -80,7 +82,7 @@ class Dashboard:
                 "latency": self._overview.latency(since, until),
                 "policies": self._policies(groups),
                 "default_policy": self._live.gateway.settings.routing.default_policy,
-                "saving": _shown_saving(saving_of(groups)),
+                "saving": _shown_saving(saving_of(groups, later)),
                 "prices": {tier.value: price and price.price_id for tier, price in prices.items()},
                 "budgets": None if self._budgets is None else self._budgets.budgets(),
                 "models": [one.id for one in self._live.models() if one.serves is None],
@@ -110,10 +112,10 @@ class Dashboard:
         ]
 
     def _price(self, tier: Tier) -> Price | None:
-        """A tier's price as `replay` takes it: one by the hour is averaged over output tokens."""
+        """A tier's price by the token: what depends on time is averaged over output tokens."""
         deployment = priced_deployment(self._live.gateway.deployments, tier)
         price = None if deployment is None else deployment.price
-        if deployment is None or price is None or price.usd_per_hour is None:
+        if deployment is None or price is None or not is_timed(price):
             return price
         average = average_usd_per_million_output(self._reader, deployment.name)
         if average is None:
@@ -146,6 +148,8 @@ def _shown_saving(saving: Saving) -> dict[str, Any]:
     return {
         "compared": saving.compared,
         "unknown": saving.unknown,
+        "later_usd": usd_text(usd_of(saving.later_pico)),
+        "later_unknown": saving.later_unknown,
         "actual_usd": usd_text(usd_of(saving.actual_pico)) if known else None,
         "all_large_usd": usd_text(usd_of(saving.large_pico)) if known else None,
         "saved_usd": usd_text(usd_of(saved)) if known else None,

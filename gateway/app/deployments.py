@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from decimal import Decimal
 from pathlib import Path
 
 from gateway.accounting.catalogue import catalogue_price, context_window, provider_of
-from gateway.app.energy import hardware_of, remote_energy
+from gateway.app.energy import hardware_of, is_own, remote_energy
+from gateway.app.prices import configured_price
 from gateway.backends.anthropic import REFUSED_FIELDS
 from gateway.backends.local.adapters import (
     AdapterMisfit,
@@ -18,7 +18,6 @@ from gateway.backends.local.adapters import (
 from gateway.backends.local.backend import LOCAL_CAPABILITIES
 from gateway.backends.local.folder import describe, folder_of, vector_size_of
 from gateway.core.deployment import ALL_CAPABILITIES, Capability, Deployment, Tier
-from gateway.core.price import Price
 from gateway.core.request import Wire
 from gateway.settings import (
     ConfigError,
@@ -80,8 +79,9 @@ def _local(entry: DeploymentSettings, models_dir: Path, energy: EnergySettings) 
         aliases=entry.aliases,
         capabilities=LOCAL_CAPABILITIES & _allowed(entry),
         context_window=entry.context_window or stated,
+        max_output_tokens=entry.max_output_tokens,
         languages=_languages(entry),
-        price=_configured_price(entry, energy.usd_per_kwh),
+        price=configured_price(entry.name, entry.price, energy.usd_per_kwh),
         unavailable=missing,
         wires=_wires(entry),
         serves=entry.serves,
@@ -98,8 +98,9 @@ def _remote(
     # Of an upstream that the catalogue doesn't know, it can't know the prices either.
     provider = provider_of(entry.base_url or "") if _needs_catalogue(entry) else None
     # A vendor's price holds its electricity; of own hardware it is ours to pay.
-    usd_per_kwh = None if entry.power_w is None else energy.usd_per_kwh
-    price, window = _configured_price(entry, usd_per_kwh), entry.context_window
+    usd_per_kwh = energy.usd_per_kwh if is_own(entry) else None
+    price = configured_price(entry.name, entry.price, usd_per_kwh)
+    window = entry.context_window
     if provider is not None:
         price = price or catalogue_price(entry.model, provider)
         window = window or context_window(entry.model, provider)
@@ -111,6 +112,7 @@ def _remote(
         aliases=entry.aliases,
         capabilities=_allowed(entry) & _CAPABILITIES.get(entry.backend, ALL_CAPABILITIES),
         context_window=window,
+        max_output_tokens=entry.max_output_tokens,
         languages=_languages(entry),
         price=price,
         unavailable=f"{entry.api_key_env} is not set" if keyless else None,
@@ -142,7 +144,7 @@ def _wires(entry: DeploymentSettings) -> frozenset[Wire]:
 
 
 def _needs_catalogue(entry: DeploymentSettings) -> bool:
-    return entry.price is None or entry.context_window is None or entry.power_w is None
+    return entry.price is None or entry.context_window is None or not is_own(entry)
 
 
 def _allowed(entry: DeploymentSettings) -> frozenset[Capability]:
@@ -155,20 +157,3 @@ def _allowed(entry: DeploymentSettings) -> frozenset[Capability]:
 
 def _languages(entry: DeploymentSettings) -> frozenset[str] | None:
     return None if entry.languages is None else frozenset(entry.languages)
-
-
-def _configured_price(entry: DeploymentSettings, usd_per_kwh: Decimal | None) -> Price | None:
-    if entry.price is None:
-        return None
-    return Price(
-        price_id=f"config:{entry.name}",
-        usd_per_million_input=entry.price.input,
-        usd_per_million_output=entry.price.output,
-        usd_per_million_cached_input=entry.price.cached_input,
-        usd_per_million_cache_write=entry.price.cache_write,
-        usd_per_million_cache_write_1h=entry.price.cache_write_1h,
-        usd_per_million_audio_input=entry.price.audio_input,
-        usd_per_million_audio_output=entry.price.audio_output,
-        usd_per_hour=entry.price.usd_per_hour,
-        usd_per_kwh=None if entry.price.includes_electricity else usd_per_kwh,
-    )

@@ -16,14 +16,19 @@ def hardware_of(entry: DeploymentSettings, energy: EnergySettings) -> Hardware:
     return Hardware(watts, energy.pue, energy.grams_co2_per_kwh)
 
 
+def is_own(entry: DeploymentSettings) -> bool:
+    """Whether it runs on hardware of one's own, whose electricity one pays oneself."""
+    return entry.backend == "local" or entry.power_w is not None or bool(entry.gpus)
+
+
 def remote_energy(
     entry: DeploymentSettings, energy: EnergySettings, provider: str | None
 ) -> EnergyModel | None:
-    """What an upstream runs on, where `power_w` tells; else what is known of the vendor's model.
+    """What an upstream runs on, where that is one's own; else what is known of a vendor's model.
 
     `provider` is the price catalogue's name. Raises ConfigError.
     """
-    if entry.power_w is not None:
+    if is_own(entry):
         return hardware_of(entry, energy)
     if provider is None:
         return None

@@ -22,7 +22,8 @@ _AT_ONCE = frozenset(
 #: What routing and accounting know of a deployment; the rest makes its backend.
 _NOT_OF_THE_BACKEND = frozenset(
     {
-        *("name", "tier", "aliases", "price", "power_w", "context_window", "electricity_zone"),
+        *("name", "tier", "aliases", "price", "power_w", "electricity_zone"),
+        *("context_window", "max_output_tokens"),
         *("capabilities", "languages", "retries", "weight", "queue_timeout_s"),
     }
 )

@@ -49,12 +49,12 @@ class PowerMeter:
         """Look no more."""
         self._stopped.set()
 
-    def reading(self, compute_s: float, since_s: float) -> Reading | None:
-        """What an answer took that had so much of the machine's time, since a monotonic time.
+    def reading(self, compute_s: float, elapsed_s: float) -> Reading | None:
+        """What an answer took that began so long ago and had so much of the machine's time.
 
         None until the counter has told something.
         """
-        watts = self._watts_since(since_s)
+        watts = self._watts_since(time.monotonic() - elapsed_s)
         if watts is None:
             return None
         return Reading(watts * compute_s / SECONDS_AN_HOUR, self._counter.name)

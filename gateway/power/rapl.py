@@ -15,7 +15,7 @@ POWERCAP = Path("/sys/class/powercap")
 PROC_STAT = Path("/proc/stat")
 
 #: A process that worked less than this part of one core was idle: its share would tell nothing.
-LEAST_WORK = 0.2
+LEAST_WORK = 0.02
 _JOULES_A_UNIT = 1e-6
 
 

@@ -35,6 +35,7 @@ class Sources:
     breaker_states: Callable[[], Mapping[str, str]]
     queues: Callable[[], Mapping[str, int]]
     ledger: Callable[[], LedgerFigures]
+    redis_is_connected: Callable[[], bool | None] = lambda: None
 
 
 class Metrics:
@@ -109,6 +110,9 @@ class Metrics:
         self._row(families.LEDGER_LAG)[0] = ledger.lag_s
         self._row(families.LEDGER_WRITTEN)[0] = ledger.written
         self._row(families.LEDGER_DROPPED)[0] = ledger.dropped
+        is_connected = sources.redis_is_connected()
+        if is_connected is not None:
+            self._row(families.REDIS_CONNECTED)[0] = is_connected
 
     def _attempt_series(self, entry: LedgerEntry) -> tuple[memoryview[float], ...]:
         labels = (entry.deployment, entry.tier, entry.reason, entry.outcome)

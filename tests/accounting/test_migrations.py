@@ -10,6 +10,7 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 
 from gateway.accounting import migrations
+from gateway.accounting.access import tables
 from gateway.accounting.database import metadata, open_for_writing
 from gateway.accounting.migrations import migrate
 from gateway.accounting.overview import Overview
@@ -18,6 +19,7 @@ from tests.accounting.ledger_entries import NOON, entry, record
 
 
 def test_the_steps_give_the_tables_of_the_code(ledger_url: str) -> None:
+    assert tables.virtual_keys.metadata is metadata
     engine = open_for_writing(ledger_url, durable=False)
     migrate(engine)
     migrate(engine)

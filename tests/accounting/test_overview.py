@@ -133,6 +133,29 @@ def test_scores_are_of_first_attempts_that_were_scored(
         assert one["policy"] == "balanced"
 
 
+def test_later_attempts_stand_apart(
+    new_ledger_url: Callable[[], str],
+) -> None:
+    url = new_ledger_url()
+    scored = {"score": 0.3, "policy": "careful"}
+    cost = Cost(Decimal("0.25"), "computed", "p")
+    record(
+        url,
+        entry(request_id="a", tier="small", **scored),
+        entry(request_id="a", attempt=2, reason="escalated", cost=cost, **scored),
+        entry(request_id="b", **scored),
+        entry(request_id="b", attempt=2, reason="fallback", cost=UNPRICED, **scored),
+        entry(request_id="c", attempt=2, reason="fallback"),
+    )
+    overview = Overview(LedgerReader(url))
+    assert sum(one["requests"] for one in overview.scores(*EVER)) == 2
+    later = {"policy": "careful", "tier": "large", "calls": 1}
+    assert overview.later_attempts(*EVER) == [
+        {**later, "escalated": True, "cost_usd": "0.25", "unpriced": 0},
+        {**later, "escalated": False, "cost_usd": None, "unpriced": 1},
+    ]
+
+
 def test_where_there_is_no_ledger_there_is_nothing(tmp_path: Path) -> None:
     overview = Overview(LedgerReader(f"sqlite:///{tmp_path}/none.db"))
     assert overview.spend(*EVER, "day") == overview.latency(*EVER) == overview.scores(*EVER) == []

@@ -194,7 +194,10 @@ async def test_a_request_cancelled_while_it_waits_closes_the_connection_at_once(
         (OK + b"transfer-encoding: chunked\r\n\r\nzz\r\nhello\r\n", Malformed),
         (OK + b"x-long: " + b"y" * (MAX_HEAD_BYTES + 1) + b"\r\n\r\n", TooLarge),
         (whole(b"x" * (LIMIT + 1)), TooLarge),
-        (whole(gzip.compress(b"x" * (LIMIT + 1), mtime=0), b"content-encoding: gzip\r\n"), TooLarge),
+        (
+            whole(gzip.compress(b"x" * (LIMIT + 1), mtime=0), b"content-encoding: gzip\r\n"),
+            TooLarge,
+        ),
         (whole(b"not gzip at all", b"content-encoding: gzip\r\n"), Malformed),
         (whole(b"x", b"content-encoding: br\r\n"), Malformed),
         (b"", Disconnected),

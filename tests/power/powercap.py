@@ -15,8 +15,10 @@ def zone(folder: Path, name: str, energy_uj: int, *, range_uj: int = RANGE_UJ) -
 
 
 def count(folder: Path, energy_uj: int) -> None:
-    """The counter of a zone has come so far."""
-    (folder / "energy_uj").write_text(f"{energy_uj}\n")
+    """The counter of a zone has come so far; as with the kernel's, no reader sees half a number."""
+    written = folder / "energy_uj.next"
+    written.write_text(f"{energy_uj}\n")
+    written.replace(folder / "energy_uj")
 
 
 def proc_stat(path: Path, *, user: int = 0, idle: int = 0) -> Path:

@@ -1,4 +1,4 @@
-"""The kernel's counters, read from files of its format; the process's own work is real."""
+"""The kernel's counters, read from files of its format."""
 
 import os
 import time
@@ -8,13 +8,6 @@ import pytest
 
 from gateway.power.rapl import PROC_STAT, Rapl, Zone, busy_ticks
 from tests.power.powercap import RANGE_UJ, count, proc_stat, zone
-
-
-def work(seconds: float) -> None:
-    """Keep a core busy."""
-    until_s = time.process_time() + seconds
-    while time.process_time() < until_s:
-        pass
 
 
 def test_a_counter_begins_again_beyond_its_range(tmp_path: Path) -> None:
@@ -27,7 +20,31 @@ def test_a_counter_begins_again_beyond_its_range(tmp_path: Path) -> None:
     assert counter.joules() == 0
 
 
-def test_packages_and_their_memory_are_counted_once(tmp_path: Path) -> None:
+class Clock:
+    """The time that passed, and the time that this process worked, as the test says."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+        self.worked_s = 10.0
+
+    def work(self, seconds: float, *, within_s: float) -> None:
+        self.now_s += within_s
+        self.worked_s += seconds
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now_s)
+    monkeypatch.setattr(time, "process_time", lambda: clock.worked_s)
+    return clock
+
+
+def ticks(seconds: float) -> int:
+    return round(seconds * os.sysconf("SC_CLK_TCK"))
+
+
+def test_packages_and_their_memory_are_counted_once(tmp_path: Path, clock: Clock) -> None:
     counted = [
         zone(tmp_path / "intel-rapl:0", "package-0", 0),
         zone(tmp_path / "intel-rapl:1", "package-1", 0),
@@ -40,38 +57,37 @@ def test_packages_and_their_memory_are_counted_once(tmp_path: Path) -> None:
     ]
     rapl = Rapl.found(tmp_path, proc_stat(tmp_path / "stat"))
     assert rapl is not None
-    began_s = time.monotonic()
-    work(0.05)
     for folder in counted:
         count(folder, 1_000_000)
     for folder in within:
         count(folder, 500_000_000)
-    watts = rapl.watts()
-    assert watts is not None
-    # 3 J, and all that the machine did was done by this process.
-    assert watts == pytest.approx(3 / (time.monotonic() - began_s), rel=0.2)
+    clock.work(0.5, within_s=0.25)
+    # All that the machine did was done by this process.
+    assert rapl.watts() == pytest.approx(3 / 0.25)
 
 
-def test_a_process_is_charged_with_its_part_of_the_machines_work(tmp_path: Path) -> None:
+def test_a_process_is_charged_with_its_part_of_the_machines_work(
+    tmp_path: Path, clock: Clock
+) -> None:
     package = zone(tmp_path / "intel-rapl:0", "package-0", 0)
     stat = proc_stat(tmp_path / "stat", user=1000)
     rapl = Rapl.found(tmp_path, stat)
     assert rapl is not None
-    began_s, worked_s = time.monotonic(), time.process_time()
-    work(0.05)
-    ticks = 100 * os.sysconf("SC_CLK_TCK")
-    proc_stat(stat, user=1000 + ticks, idle=10**6)
-    count(package, 10_000_000)
-    watts = rapl.watts()
-    passed_s, work_s = time.monotonic() - began_s, time.process_time() - worked_s
-    assert watts == pytest.approx(10 / passed_s * work_s / 100, rel=0.2)
+    clock.work(0.5, within_s=1.0)
+    count(package, 60_000_000)
+    proc_stat(stat, user=1000 + ticks(2), idle=10**6)
+    assert rapl.watts() == pytest.approx(15)
+    clock.work(1.0, within_s=2.0)
+    count(package, 100_000_000)
+    proc_stat(stat, user=1000 + ticks(3), idle=10**7)
+    assert rapl.watts() == pytest.approx(20)
 
 
-def test_an_idle_process_tells_nothing(tmp_path: Path) -> None:
+def test_an_idle_process_tells_nothing(tmp_path: Path, clock: Clock) -> None:
     package = zone(tmp_path / "intel-rapl:0", "package-0", 0)
     rapl = Rapl.found(tmp_path, proc_stat(tmp_path / "stat"))
     assert rapl is not None
-    time.sleep(0.1)
+    clock.work(0.001, within_s=0.25)
     count(package, 10_000_000)
     assert rapl.watts() is None
 
@@ -101,5 +117,7 @@ def test_a_machine_without_counters_measures_nothing(tmp_path: Path) -> None:
 
 def test_the_machines_own_file_is_understood() -> None:
     before = busy_ticks(PROC_STAT)
-    work(0.1)
+    until_s = time.process_time() + 0.1
+    while time.process_time() < until_s:
+        pass
     assert busy_ticks(PROC_STAT) > before > 0

@@ -126,6 +126,11 @@ def test_chats_go_to_the_router() -> None:
         def decide(self, request: ChatRequest, caller: Caller) -> RouteDecision:
             return RouteDecision(CHAT, "above_threshold", "r")
 
+        def degraded(
+            self, request: ChatRequest, caller: Caller, decision: RouteDecision
+        ) -> RouteDecision | None:
+            return None
+
     both = ByEndpoint(Router(), EmbeddingsRouter([LOCAL]))
     chat = parse_chat(b'{"model": "auto", "messages": [{"role": "user", "content": "x"}]}')
     assert both.decide(chat, CALLER).deployment is CHAT

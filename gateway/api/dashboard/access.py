@@ -10,8 +10,7 @@ from starlette.types import Scope
 
 from gateway.api.errors import ForeignPage, SignInNeeded
 from gateway.api.exchange import header
-from gateway.api.keys import KeyRing
-from gateway.core.errors import Unauthorized
+from gateway.core.errors import GatewayError, Unauthorized
 
 DASHBOARD = "/dashboard"
 
@@ -21,20 +20,23 @@ def is_dashboards(path: str) -> bool:
     return path == DASHBOARD or path.startswith(f"{DASHBOARD}/")
 
 
-def identify(keys: KeyRing, scope: Scope) -> str | None:
-    """The id of the key that the request carries; None where no keys are set.
+def admissible(scope: Scope) -> Scope:
+    """The dashboard's request as a key ring reads it: HTTP Basic holds the key there too.
 
-    Raises SignInNeeded for a missing or unknown key, ForeignPage where a page of another site asks:
-    the browser would send the key along.
+    Raises ForeignPage where a page of another site asks: its browser would send the key along.
     """
     check_site(scope)
-    try:
-        return keys.identify(with_bearer(scope))
-    except Unauthorized:
-        raise SignInNeeded(
-            "The dashboard needs a key of this gateway: give it as the password, under any user "
-            "name, or send it as 'Authorization: Bearer KEY'."
-        ) from None
+    return with_bearer(scope)
+
+
+def in_a_browsers_words(error: GatewayError) -> GatewayError:
+    """The dashboard's answer to an error: for want of a key a browser asks its user."""
+    if not isinstance(error, Unauthorized):
+        return error
+    return SignInNeeded(
+        "The dashboard needs a key of this gateway: give it as the password, under any user "
+        "name, or send it as 'Authorization: Bearer KEY'."
+    )
 
 
 def with_bearer(scope: Scope) -> Scope:

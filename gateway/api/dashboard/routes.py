@@ -66,7 +66,7 @@ def dashboard_routes(app: ASGIApp, figures: Figures, ending: asyncio.Event) -> l
     ) -> Response:
         return _json(figures.attempts(request_id))
 
-    direct = {
+    direct: dict[tuple[str, str], ASGIApp] = {
         ("GET", "events"): FeedEndpoint(Feed(latest, ending)),
         ("POST", "route"): SameAs(app, "/v1/route"),
         ("POST", "chat"): SameAs(app, CHAT_COMPLETIONS),

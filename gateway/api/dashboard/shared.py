@@ -30,7 +30,7 @@ class Shared(Generic[Key]):
         task = self._computing.get(key)
         if task is None:
             task = self._computing[key] = asyncio.create_task(self._computed(key))
-            task.add_done_callback(lambda _: self._computing.pop(key, None))
+            task.add_done_callback(lambda done: self._ended(key, done))
         # Whoever leaves doesn't take the others' answer away.
         return await asyncio.shield(task)
 
@@ -38,3 +38,8 @@ class Shared(Generic[Key]):
         body = await asyncio.to_thread(self._compute, key)
         self._kept[key] = (body, time.monotonic() + self._fresh_for_s)
         return body
+
+    def _ended(self, key: Key, task: asyncio.Task[bytes]) -> None:
+        del self._computing[key]
+        if not task.cancelled():
+            task.exception()  # told to whoever still waits

@@ -15,14 +15,10 @@ from rich.table import Table
 
 from gateway.accounting.filters import Filters
 from gateway.accounting.pricing import usd_text
-from gateway.accounting.query import (
-    Grouping,
-    LedgerReader,
-    Scenario,
-    WhatIf,
-)
+from gateway.accounting.query import Grouping, LedgerReader
 from gateway.accounting.row import COLUMNS
 from gateway.accounting.sums import SHOWN_SUMS
+from gateway.accounting.whatif import Scenario, WhatIf, what_if
 from gateway.app.cli.export import Records, export, with_progress
 from gateway.app.cli.figures import (
     console_for_tables,
@@ -185,7 +181,7 @@ def _rows_table(rows: Iterable[dict[str, Any]]) -> Table:
     table = Table(title="latest calls", title_justify="left")
     for name in ("time (UTC)", "tier", "deployment", "reason", "outcome"):
         table.add_column(name, no_wrap=True)
-    for name in ("tokens in", "out", "cost", "mWh", "mg CO2", "ms"):
+    for name in ("in", "out", "cost", "mWh", "mg CO2", "ms"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         style = "" if row["outcome"] == "ok" else "yellow"
@@ -205,7 +201,7 @@ def _rows_table(rows: Iterable[dict[str, Any]]) -> Table:
 
 def _groups_table(by: str, groups: Iterable[dict[str, Any]], total: Decimal | int) -> Table:
     table = Table(by)
-    for name in ("calls", "tokens in", "tokens out", "cost", "share", "mWh", "mg CO2"):
+    for name in ("calls", "tokens in", "tokens out", "cost", "share", "Wh", "g CO2"):
         table.add_column(name, justify="right", no_wrap=True)
     for group in groups:
         share = f"{Decimal(group['cost_usd'] or 0) / total:.1%}" if total else "–"
@@ -217,7 +213,8 @@ def _groups_table(by: str, groups: Iterable[dict[str, Any]], total: Decimal | in
             _count(group["completion_tokens"]),
             money(group["cost_usd"]) + missing,
             share,
-            *(energy(group[name], "estimated in part") for name in ("energy_wh", "co2_g")),
+            _amount(group["energy_wh"]),
+            _amount(group["co2_g"]),
         )
     return table
 
@@ -227,7 +224,7 @@ def _what_if(
 ) -> WhatIf:
     """The scenario at the price of its tier's first priced deployment, a callable one if any."""
     chosen = priced_deployment(deployments, Tier.LARGE if kind == "all-large" else Tier.SMALL)
-    return reader.what_if(kind, chosen.price if chosen else None, **filters)
+    return what_if(reader, kind, chosen.price if chosen else None, **filters)
 
 
 def _verdict(outcome: WhatIf) -> str:
@@ -248,3 +245,7 @@ def _verdict(outcome: WhatIf) -> str:
 
 def _count(tokens: int | None) -> str:
     return "–" if tokens is None else f"{tokens:,}"
+
+
+def _amount(known: float | None) -> str:
+    return "–" if known is None else f"{known:,.3g}"

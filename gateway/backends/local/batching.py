@@ -15,6 +15,7 @@ import torch
 
 from gateway.backends.local.network.interface import Network, Part
 from gateway.backends.local.network.slots import BLOCK, whole_blocks
+from gateway.backends.local.network.summary import Summary, summaries_of
 from gateway.backends.local.prefixes import Prefix, Prefixes, shared
 from gateway.backends.local.sequence import Answering
 
@@ -118,12 +119,13 @@ class Batching:
             else:
                 yield choices[0], error
             return
+        summaries = summaries_of(rows)
         _share(self._lap_s(), choices)
-        for choice, logits in zip(choices, rows, strict=True):
+        for choice, logits, summary in zip(choices, rows, summaries, strict=True):
             if choice not in self._places:  # another choice of its request has failed meanwhile
                 continue
             self._places[choice].tokens += choice.pending
-            outcome = _accepted(choice, logits)
+            outcome = _accepted(choice, logits, summary)
             choice.compute_s += self._lap_s()
             yield choice, outcome
 
@@ -145,7 +147,7 @@ class Batching:
         parts = [part for _, part in pieces]
         sizes = [len(part.tokens) for part in parts]
         try:
-            rows = iter(self._network.read(parts))
+            rows = self._network.read(parts)
         except BaseException as error:
             _share(self._lap_s(), [choice for choice, _ in pieces], sizes)
             if len(pieces) > 1:
@@ -154,15 +156,16 @@ class Batching:
             else:
                 yield pieces[0][0], error
             return
+        wanted = zip(rows, summaries_of(rows), strict=True)
         _share(self._lap_s(), [choice for choice, _ in pieces], sizes)
         for choice, part in pieces:
-            logits = next(rows) if part.wants_logits else None
+            found = next(wanted) if part.wants_logits else None
             if choice not in self._places:
                 continue
             self._places[choice].tokens += part.tokens
             choice.pending = choice.pending[len(part.tokens) :]
-            if logits is not None:
-                outcome = _accepted(choice, logits)
+            if found is not None:
+                outcome = _accepted(choice, *found)
                 choice.compute_s += self._lap_s()
                 yield choice, outcome
 
@@ -231,8 +234,8 @@ def _share(
         choice.compute_s += seconds * part / sum(parts)
 
 
-def _accepted(choice: Answering, logits: torch.Tensor) -> Outcome:
+def _accepted(choice: Answering, logits: torch.Tensor, summary: Summary) -> Outcome:
     try:
-        return choice.accept(logits)
+        return choice.accept(logits, summary)
     except BaseException as error:
         return error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -62,6 +63,9 @@ MISTRAL = Dialect(
 #: https://www.llama.com/docs/model-cards-and-prompt-formats/llama3_1
 LLAMA = Dialect("llama", opening="", closing="", arguments="parameters")
 
+#: Newer models of Mistral's write names and arguments outside of any list.
+_CALL_LIST = re.compile(r"\[TOOL_CALLS\] ?\[")
+
 DIALECTS: Mapping[str, Dialect] = {one.name: one for one in (HERMES, MISTRAL, LLAMA)}
 
 
@@ -71,7 +75,7 @@ def dialect_of(template: str) -> Dialect | None:
         return None
     if CALL_BEGINS in template:
         return HERMES
-    if "[TOOL_CALLS]" in template and "[ARGS]" not in template:
+    if _CALL_LIST.search(template) is not None:
         return MISTRAL
     is_llama = "<|start_header_id|>" in template and '"parameters": ' in template
     return LLAMA if is_llama else None

@@ -11,6 +11,7 @@ from gateway.backends.local.constraint import Constraint
 from gateway.backends.local.gate import Gate
 from gateway.backends.local.load import LoadedModel
 from gateway.backends.local.logprobs import Doubts, entry_of
+from gateway.backends.local.network.summary import Summary
 from gateway.backends.local.params import SamplingParams
 from gateway.backends.local.sampling import Sampler
 from gateway.backends.local.stopping import StopFilter
@@ -86,11 +87,11 @@ class Answering:
         self.compute_s = 0.0
         self.finish_reason: str | None = None
 
-    def accept(self, logits: torch.Tensor) -> str:
+    def accept(self, logits: torch.Tensor, summary: Summary) -> str:
         """Choose the next token; the text that may be shown now (often none)."""
-        token = self._sampler.choose(logits)
-        normaliser = logits.logsumexp(-1)
-        logprob = float(logits[token] - normaliser)
+        token = self._sampler.choose(logits, summary.likeliest)
+        normaliser = summary.normaliser
+        logprob = float(logits[token]) - normaliser
         self.doubts.observe(logits, logprob, normaliser)
         if self.gate is not None:
             self.gate.observe(logprob)

@@ -32,7 +32,7 @@ from gateway.backends.local.refused import ModelRefused
 from gateway.backends.local.submission import LAST_EVENTS, Event, Submission
 from gateway.core.cascade import Cascade
 from gateway.power.meter import PowerMeter
-from gateway.power.rapl import Rapl
+from gateway.power.rapl import POWERCAP, Rapl
 
 _log = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class Worker:
         self._status: Event = {"state": "loading"}
         self._writers: set[asyncio.StreamWriter] = set()
         self._used_s = self._loop.time()
-        counter = Rapl.found()
+        counter = Rapl.found(options.powercap)
         self._power = None if counter is None else PowerMeter(counter)
 
     async def serve(self) -> None:
@@ -187,7 +187,8 @@ class Worker:
         """What the machine's meter tells of a job that has ended."""
         if self._power is None or "compute_s" not in event:
             return {}
-        reading = self._power.reading(event["compute_s"], began_s)
+        elapsed_s = time.monotonic() - began_s
+        reading = self._power.reading(event["compute_s"], elapsed_s)
         return {} if reading is None else {"reading": asdict(reading)}
 
 
@@ -265,6 +266,7 @@ def main(load: Load = _loaded, read: Read = _submission) -> None:
     parser.add_argument("--kv-cache-mb", type=int)
     parser.add_argument("--share-prompts", action="store_true")
     parser.add_argument("--idle-unload-s", type=float)
+    parser.add_argument("--powercap", type=Path, default=POWERCAP)
     options = parser.parse_args()
     # The terminal's Ctrl-C is for the gateway, which finishes its streams before it ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

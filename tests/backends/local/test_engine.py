@@ -2,6 +2,7 @@
 
 import queue
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,59 @@ def test_what_one_choice_read_for_the_others_was_not_cached(model: LoadedModel) 
         assert last["prompt_tokens"] > 64
         assert last["cached_tokens"] == 0
     assert last_of(ask(engine, prompt, n=2))["cached_tokens"] == last["prompt_tokens"] // 64 * 64
+
+
+class Stopwatch:
+    """Adds up what calls took."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+
+    def timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def calling(*arguments: Any) -> Any:
+            began_s = time.perf_counter()
+            try:
+                return call(*arguments)
+            finally:
+                self.seconds += time.perf_counter() - began_s
+
+        return calling
+
+    def exhausted(self, generator: Callable[..., Iterator[Any]]) -> Callable[..., Iterator[Any]]:
+        def generating(*arguments: Any) -> Iterator[Any]:
+            began_s = time.perf_counter()
+            yield from generator(*arguments)
+            self.seconds += time.perf_counter() - began_s
+
+        return generating
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_answers_together_are_charged_with_the_time_that_the_engine_was_busy(
+    model: LoadedModel, monkeypatch: pytest.MonkeyPatch, *, fails: bool
+) -> None:
+    network, busy = Stopwatch(), Stopwatch()
+    engine = Engine(model, max_concurrent=8, max_queue=8)
+    if fails:  # the batch first, then each alone
+        broken = failing(lambda n: n == 12, model.network.step)
+        monkeypatch.setattr(model.network, "step", broken)
+    for name in ("read", "step"):
+        monkeypatch.setattr(model.network, name, network.timed(getattr(model.network, name)))
+    batching = engine._batching
+    monkeypatch.setattr(batching, "advance", busy.exhausted(batching.advance))
+    prompts = ("a", "a b", LONG, SHORT, LONG + SHORT, LONG + LONG, SHORT + LONG, "z")
+    asked = [ask(engine, prompt, asked={"max_tokens": 16}) for prompt in prompts]
+    last = [last_of(events) for events in asked]
+    charged_s = sum(one.get("compute_s", 0) for one in last)
+    deadline_s = time.monotonic() + 10
+    while busy.seconds < charged_s:  # the last round ends after its answers
+        assert time.monotonic() < deadline_s, (charged_s, busy.seconds)
+        time.sleep(0.001)
+    if fails:
+        assert charged_s > 0
+    else:
+        assert {one["type"] for one in last} == {"end"}
+        assert charged_s >= network.seconds
 
 
 class Panic(BaseException):

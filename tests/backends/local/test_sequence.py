@@ -8,6 +8,7 @@ import torch
 from tokenizers import Tokenizer
 
 from gateway.backends.local.load import LoadedModel
+from gateway.backends.local.network.summary import Summary
 from gateway.backends.local.params import SamplingParams
 from gateway.backends.local.sequence import Answering
 from gateway.backends.local.template import ChatTemplate
@@ -36,7 +37,7 @@ def said(answer: Answering, tokens: list[int]) -> list[str]:
     for token in tokens:
         logits = torch.zeros(VOCABULARY)
         logits[token] = 1
-        pieces.append(answer.accept(logits))
+        pieces.append(answer.accept(logits, Summary(token, float(logits.logsumexp(-1)))))
     return pieces
 
 
@@ -117,3 +118,13 @@ def test_a_stop_string_in_the_middle_of_a_token(model: LoadedModel) -> None:
     answer = answering(model, "o th")
     assert "".join(said(answer, tokens_of(model, "one two three"))) == "one tw"
     assert answer.finish_reason == "stop"
+
+
+def test_the_marker_of_calls_as_a_word_lets_stop_strings_stop(model: LoadedModel) -> None:
+    params = SamplingParams(temperature=0, stop=("END",))
+    answer = Answering(model, [1], params, 99, may_call=True)
+    pieces = said(answer, tokens_of(model, "I say <tool_call> and END"))
+    assert ("".join(pieces), answer.finish_reason) == ("I say <tool_call> and ", "stop")
+    answer = Answering(model, [1], params, 99, may_call=True)
+    tokens = tokens_of(model, '<tool_call>\n{"name": "END"')
+    assert "".join(said(answer, tokens)) == '<tool_call>\n{"name": "END"'

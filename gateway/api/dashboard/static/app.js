@@ -66,7 +66,8 @@ function showTotals(figures) {
   const saved = pico(saving.saved_usd);
   tell("saved-total", usd(saved), exact(saved));
   const beside = saving.saved_usd === null ? "no scored request can be priced on both tiers" : `${Math.round((saving.saved_share ?? 0) * 100)} % of ${usd(pico(saving.all_large_usd))}, ${count(saving.compared)} scored requests`;
-  tell("saved-note", beside + (saving.unknown ? `; ${count(saving.unknown)} of unknown cost left out` : ""));
+  const left = saving.unknown + saving.later_unknown;
+  tell("saved-note", beside + (left ? `; ${count(left)} of unknown cost left out` : ""));
   const calls = sum((row) => row.calls);
   const small = sum((row) => (row.tier === "small" ? row.calls : 0));
   tell("share-total", `${percent(small, calls)} small`);

@@ -12,6 +12,7 @@ import torch
 from gateway.backends.local.folder import read_json
 from gateway.backends.local.network.build import llama_of
 from gateway.backends.local.network.interface import Part
+from gateway.backends.local.network.llama import LlamaNetwork
 from tests.backends.local.families import make_model
 
 
@@ -26,6 +27,7 @@ def test_a_prompt_whose_logits_fail_is_read_again(
 ) -> None:
     folder = make_model("smollm2", tmp_path / "smollm2")
     network = llama_of(folder, read_json(folder / "config.json"), torch.float32)
+    assert isinstance(network, LlamaNetwork)
     network.open(2, 64)
     tokens = [5, 6, 7]
     expected = network.read([Part(network.memory(), tokens, wants_logits=True)])

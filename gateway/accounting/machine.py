@@ -1,17 +1,22 @@
-"""The time of one machine, split among the calls that it works on together."""
+"""The machine behind a deployment: its time, split among the calls that it works on together."""
 
 from __future__ import annotations
 
 import time
 
+from gateway.core.energy import Reading
+from gateway.core.interfaces import Metered
 
-class SharedTime:
+
+class Machine:
     """Each moment is shared by the calls that are in progress; a moment without any is nobody's.
 
     What calls are given of a time never adds up to more than that time. For one thread.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, meter: Metered | None = None) -> None:
+        """`meter` measures what the machine draws; without one nothing does."""
+        self._meter = meter
         self._calls = 0
         self._at_s = 0.0
         self._each_s = 0.0
@@ -30,6 +35,10 @@ class SharedTime:
         """A call has ended."""
         self._each()
         self._calls -= 1
+
+    def reading(self, compute_s: float, elapsed_s: float) -> Reading | None:
+        """What a call has drawn that began so long ago and had so much of the time."""
+        return None if self._meter is None else self._meter.reading(compute_s, elapsed_s)
 
     def _each(self) -> float:
         """What a call would have been given that had always been in progress."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.accounting.shared_time import SharedTime
+from gateway.accounting.machine import Machine
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def test_calls_share_each_moment_that_they_are_both_there(clock: list[float]) -> None:
-    shared = SharedTime()
+    shared = Machine()
     first = shared.begin()
     clock[0] += 4
     second = shared.begin()
@@ -41,7 +41,7 @@ def test_the_parts_add_up_to_the_time_that_the_machine_worked(
     with pytest.MonkeyPatch.context() as patched:
         now = [0.0]
         patched.setattr(time, "perf_counter", lambda: now[0])
-        shared, marks, parts, worked = SharedTime(), list[float](), 0.0, 0.0
+        shared, marks, parts, worked = Machine(), list[float](), 0.0, 0.0
         for step, passed in steps:
             now[0] += passed
             worked += passed if marks else 0
