@@ -21,10 +21,12 @@ from functools import partial
 
 from gateway.accounting.forwarding import ForwardingMeter
 from gateway.accounting.kept_messages import messages_text
+from gateway.accounting.machine import Machine
 from gateway.accounting.meter import AttemptMeter, Meter, PriceCall
 from gateway.core.answer import Item
 from gateway.core.decision import RouteDecision
 from gateway.core.deployment import Deployment
+from gateway.core.energy import Hardware
 from gateway.core.entry import LedgerEntry
 from gateway.core.errors import (
     BackendError,
@@ -46,6 +48,7 @@ from gateway.core.interfaces import (
     Decider,
     Forwarding,
     ForwardingDecider,
+    Metered,
     Purse,
     Sink,
 )
@@ -141,6 +144,10 @@ class Pipeline:
         self._hedging = hedging
         self._wait_written = wait_written
         self._keep_messages = keep_messages
+        self._machines = {
+            name: Machine(backend if isinstance(backend, Metered) else None)
+            for name, backend in backends.items()
+        }
         #: Told when an attempt begins; the entry says how it ended.
         self.tracer: AttemptTracer | None = None
         #: For requests that are passed on; None where no endpoint does.
@@ -286,9 +293,12 @@ class Pipeline:
         return backend.call(work.request, deployment, caller, cascade=attempt.cascade)
 
     def _meter(self, work: _Work, deployment: Deployment, entry: LedgerEntry) -> AttemptMeter:
-        if isinstance(work.request, ForwardedRequest):
-            return ForwardingMeter(work.request, work.model_price, entry, self._price_call)
-        return Meter(work.request, deployment, entry, self._price_call)
+        request, machine = work.request, self._machines[deployment.name]
+        if isinstance(request, ChatRequest):
+            return Meter(request, deployment, entry, self._price_call, machine)
+        hardware = deployment.energy if isinstance(deployment.energy, Hardware) else None
+        price_call = self._price_call
+        return ForwardingMeter(request, work.model_price, entry, price_call, hardware, machine)
 
     async def _entered(
         self, work: _Work, deployment: Deployment, entry: LedgerEntry, health: DeploymentHealth
@@ -314,8 +324,8 @@ class Pipeline:
         health = self._health[deployment.name]
         era = await self._entered(work, deployment, entry, health)
         breaker = health.breaker
-        meter = self._meter(work, deployment, entry)
         answering = self._called(work, attempt, entry)
+        meter = self._meter(work, deployment, entry)
         verdict: Callable[[], None] = partial(breaker.gave_up, era)
         try:
             async with aclosing(answering) as items:

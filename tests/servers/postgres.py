@@ -10,6 +10,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -47,6 +48,13 @@ def ledger_url(new_ledger_url: Callable[[], str]) -> str:
 @pytest.fixture(scope="session")
 def postgres_socket_dir() -> Iterator[Path]:
     """The folder of the socket of a PostgreSQL server that lives as long as the tests."""
+    with postgres_server("fsync=off") as folder:  # the data is thrown away
+        yield folder
+
+
+@contextmanager
+def postgres_server(*settings: str) -> Iterator[Path]:
+    """A server with a fresh cluster; yields the folder of its socket, which has no password."""
     with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
         home = Path(folder)
         binaries, owner = _binaries(home), _owner()
@@ -63,9 +71,9 @@ def postgres_socket_dir() -> Iterator[Path]:
         subprocess.run(
             [*initdb, *options], check=True, cwd=home, stdout=subprocess.DEVNULL, user=owner
         )
-        # No TCP port, so that nothing can collide; no fsync, since the data is thrown away.
-        settings: list[str | Path] = ["-c", "listen_addresses=", "-c", "fsync=off", "-k", home]
-        command: list[str | Path] = [binaries / "postgres", "-D", home / "data", *settings]
+        # No TCP port, so that nothing can collide.
+        flags = [flag for setting in ("listen_addresses=", *settings) for flag in ("-c", setting)]
+        command: list[str | Path] = [binaries / "postgres", "-D", home / "data", *flags, "-k", home]
         with (home / "server.log").open("wb") as log:
             server = subprocess.Popen(command, cwd=home, stdout=log, stderr=log, user=owner)
         try:

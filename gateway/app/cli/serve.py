@@ -91,7 +91,9 @@ def _engines(settings: Settings, environment: Environment) -> dict[str, EnginePr
             starts_lazily=entry.serves == "embeddings",
             adapters=entry.adapters,
             kv_cache_mb=entry.kv_cache_mb,
+            shares_prompts=entry.share_prompt_cache,
             idle_unload_s=entry.idle_s,
+            powercap=settings.energy.powercap,
         )
         for entry in settings.deployments
         if entry.backend == "local"
