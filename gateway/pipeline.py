@@ -18,53 +18,44 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
-from typing import Protocol
-
-import orjson
 
 from gateway.accounting.forwarding import ForwardingMeter
+from gateway.accounting.kept_messages import messages_text
+from gateway.accounting.machine import Machine
 from gateway.accounting.meter import AttemptMeter, Meter, PriceCall
 from gateway.core.answer import Item
 from gateway.core.decision import RouteDecision
 from gateway.core.deployment import Deployment
+from gateway.core.energy import Hardware
 from gateway.core.entry import LedgerEntry
 from gateway.core.errors import (
     BackendError,
+    BudgetExceeded,
     DeadlinePassed,
     GatewayError,
     LowConfidence,
     NotCalled,
-    StreamInterrupted,
+    NotPayable,
     UpstreamTimeout,
-    UpstreamUnavailable,
     reason_of,
 )
 from gateway.core.forwarding import ForwardedRequest
-from gateway.core.interfaces import AttemptTracer, Backend, Forwarding, Sink
+from gateway.core.interfaces import (
+    AttemptTracer,
+    Backend,
+    Decider,
+    Forwarding,
+    ForwardingDecider,
+    Metered,
+    Purse,
+    Sink,
+)
 from gateway.core.price import Price
 from gateway.core.request import Caller, ChatRequest
 from gateway.resilience.attempts import Attempt, AttemptPlan, CautiousPlan
-from gateway.resilience.health import DeploymentHealth
+from gateway.resilience.health import DeploymentHealth, is_telling
 from gateway.resilience.hedging import Hedging
 from gateway.resilience.race import Race
-
-#: UTF-8 bytes of a conversation that is kept; a longer one waits in memory for too little use.
-LONGEST_CONVERSATION = 64_000
-
-
-class Decider(Protocol):
-    """What the pipeline needs of a router."""
-
-    def decide(self, request: ChatRequest, caller: Caller) -> RouteDecision:
-        """Choose a deployment, without I/O."""
-
-
-class ForwardingDecider(Protocol):
-    """What chooses the upstream of a request that is passed on."""
-
-    def decide(self, request: ForwardedRequest) -> RouteDecision:
-        """Choose a deployment, without I/O."""
-
 
 ModelPrice = Callable[[str, Deployment], Awaitable[Price | None]]
 
@@ -151,10 +142,16 @@ class Pipeline:
         self._hedging = hedging
         self._wait_written = wait_written
         self._keep_messages = keep_messages
+        self._machines = {
+            name: Machine(backend if isinstance(backend, Metered) else None)
+            for name, backend in backends.items()
+        }
         #: Told when an attempt begins; the entry says how it ended.
         self.tracer: AttemptTracer | None = None
         #: For requests that are passed on; None where no endpoint does.
         self.passing: Passing | None = None
+        #: Pays for attempts whose key has a budget; None where no key can.
+        self.purse: Purse | None = None
         #: Requests that have begun and not ended: what they may call has to stay open.
         self.in_flight = 0
 
@@ -168,8 +165,15 @@ class Pipeline:
         try:
             decision = self._router.decide(request, caller)
             overhead_ms = (time.perf_counter() - request.received_s) * 1e3
-            plan = AttemptPlan(decision, self._retries, request.received_s + self._deadline_s)
-            reply = await self._answered(_Work(request, caller, decision, plan, overhead_ms))
+            work = _Work(request, caller, decision, self._plan(request, decision), overhead_ms)
+            try:
+                reply = await self._answered(work)
+            except BudgetExceeded as error:
+                smaller = self._router.degraded(request, caller, decision)
+                if not error.degrades or smaller is None:
+                    raise
+                work.decision, work.plan = smaller, self._plan(request, smaller)
+                reply = await self._answered(work)
             return reply
         finally:
             if reply is None:
@@ -184,10 +188,10 @@ class Pipeline:
         self.in_flight += 1
         reply: Reply | None = None
         try:
-            decision = self.passing.router.decide(request)
+            decision = self.passing.router.decide(request, caller)
             price = await self.passing.model_price(request.model, decision.deployment)
             overhead_ms = (time.perf_counter() - request.received_s) * 1e3
-            plan = AttemptPlan(decision, self._retries, request.received_s + self._deadline_s)
+            plan = self._plan(request, decision)
             if not request.is_repeatable:
                 plan = CautiousPlan(decision, self._retries, math.inf)
             reply = await self._answered(_Work(request, caller, decision, plan, overhead_ms, price))
@@ -195,6 +199,11 @@ class Pipeline:
         finally:
             if reply is None:
                 self.in_flight -= 1
+
+    def _plan(
+        self, request: ChatRequest | ForwardedRequest, decision: RouteDecision
+    ) -> AttemptPlan:
+        return AttemptPlan(decision, self._retries, request.received_s + self._deadline_s)
 
     async def _answered(self, work: _Work) -> Reply:
         """Attempt after attempt, as the plan says."""
@@ -211,6 +220,8 @@ class Pipeline:
                 else:
                     call, first = await self._hedged(work, call, hedging)
             except BackendError as error:
+                if isinstance(error, NotPayable) and isinstance(failure, NotCalled | None):
+                    raise
                 # What a deployment that was called has said tells more than that others rest.
                 failure = error if failure is None or not isinstance(error, NotCalled) else failure
                 failure.exhausted = attempt.number > 1
@@ -227,7 +238,7 @@ class Pipeline:
         entry = _new_entry(work, attempt)
         request = work.request
         if self._keep_messages and attempt.number == 1 and isinstance(request, ChatRequest):
-            entry.messages = _messages_text(request) if work.decision.score is not None else None
+            entry.messages = messages_text(request) if work.decision.score is not None else None
         return _Call(attempt, entry, self._items(work, attempt, entry))
 
     async def _first_item(self, call: _Call, plan: AttemptPlan) -> Item:
@@ -280,9 +291,28 @@ class Pipeline:
         return backend.call(work.request, deployment, caller, cascade=attempt.cascade)
 
     def _meter(self, work: _Work, deployment: Deployment, entry: LedgerEntry) -> AttemptMeter:
-        if isinstance(work.request, ForwardedRequest):
-            return ForwardingMeter(work.request, work.model_price, entry, self._price_call)
-        return Meter(work.request, deployment, entry, self._price_call)
+        request, machine = work.request, self._machines[deployment.name]
+        if isinstance(request, ChatRequest):
+            return Meter(request, deployment, entry, self._price_call, machine)
+        hardware = deployment.energy if isinstance(deployment.energy, Hardware) else None
+        price_call = self._price_call
+        return ForwardingMeter(request, work.model_price, entry, price_call, hardware, machine)
+
+    async def _entered(
+        self, work: _Work, deployment: Deployment, entry: LedgerEntry, health: DeploymentHealth
+    ) -> int:
+        """Take a place, then have the attempt paid for; without money the place is free again."""
+        era = await health.enter()
+        if self.purse is not None and work.caller.key is not None:
+            is_passed_on = isinstance(work.request, ForwardedRequest)
+            price = work.model_price if is_passed_on else deployment.price
+            try:
+                await self.purse.reserve(work.request, deployment, work.caller, entry, price)
+            except BaseException:
+                health.breaker.gave_up(era)
+                health.leave()
+                raise
+        return era
 
     async def _items(
         self, work: _Work, attempt: Attempt, entry: LedgerEntry
@@ -290,10 +320,10 @@ class Pipeline:
         """One attempt: pass the items on, and record the entry exactly once, however it ends."""
         deployment = attempt.deployment
         health = self._health[deployment.name]
-        era = await health.enter()
+        era = await self._entered(work, deployment, entry, health)
         breaker = health.breaker
-        meter = self._meter(work, deployment, entry)
         answering = self._called(work, attempt, entry)
+        meter = self._meter(work, deployment, entry)
         verdict: Callable[[], None] = partial(breaker.gave_up, era)
         try:
             async with aclosing(answering) as items:
@@ -308,7 +338,7 @@ class Pipeline:
             meter.give_up(error)
             raise
         except GatewayError as error:
-            if isinstance(error, BackendError) and _is_telling(work.request, error):
+            if isinstance(error, BackendError) and is_telling(work.request, error):
                 verdict = partial(breaker.failed, era, error)
             meter.fail(error)
             raise
@@ -316,7 +346,7 @@ class Pipeline:
             reason = reason_of(cancelled)
             if isinstance(reason, DeadlinePassed) and attempt.number == 1:
                 late = UpstreamTimeout(reason.message)
-                if _is_telling(work.request, late):
+                if is_telling(work.request, late):
                     verdict = partial(breaker.failed, era, late)
             meter.cut(reason)
             raise
@@ -332,16 +362,6 @@ class Pipeline:
                 self.in_flight -= 1
         if self._wait_written is not None:
             await self._wait_written()
-
-
-def _is_telling(request: ChatRequest | ForwardedRequest, error: BackendError) -> bool:
-    """Whether a failure says something of the deployment as a model to chat with.
-
-    That an upstream has no such file, or no images, doesn't; that it can't be reached does.
-    """
-    if isinstance(request, ChatRequest):
-        return True
-    return isinstance(error, UpstreamUnavailable | StreamInterrupted)
 
 
 def _new_entry(work: _Work, attempt: Attempt) -> LedgerEntry:
@@ -370,12 +390,3 @@ def _new_entry(work: _Work, attempt: Attempt) -> LedgerEntry:
         overhead_ms=work.overhead_ms,
         tags=caller.tags,
     )
-
-
-def _messages_text(request: ChatRequest) -> str | None:
-    """The messages as JSON; None where they are too long or too deep to be of use."""
-    try:
-        text = orjson.dumps(request.messages)
-    except (orjson.JSONEncodeError, RecursionError):
-        return None
-    return text.decode() if len(text) <= LONGEST_CONVERSATION else None

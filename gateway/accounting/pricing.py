@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
+from gateway.core.energy import Energy
 from gateway.core.price import PICO_USD, UNPRICED, Cost, Price
 from gateway.core.usage import Usage
 
@@ -19,14 +20,15 @@ _SECONDS_AN_HOUR = Decimal(3600)
 _Part = tuple[int, Decimal | None]
 
 
-def cost_of(usage: Usage, price: Price | None) -> Cost:
+def cost_of(usage: Usage, price: Price | None, energy: Energy | None = None) -> Cost:
     """The cost of one call: what the provider itself reported, else the price, else unpriced.
 
     The price is that of the call's time (`Price.at`). Its service tier and the length of its prompt
     choose the rates. Tokens of a prompt cache, of audio, of images and of thought are billed once,
     at rates of their own (the usual one where there is none). A rate per hour applies to
-    `usage.compute_s`. A call that uses what has no rate is unpriced, one at a service tier without
-    a known price too.
+    `usage.compute_s`, one of electricity to `energy`. A call that uses what has no rate is
+    unpriced; so is one at a service tier without a known price, and one of unknown energy where
+    that has a rate.
     """
     reported = usage.reported_cost_usd
     if reported is not None and reported.is_finite() and 0 <= reported <= MAX_USD:
@@ -34,7 +36,7 @@ def cost_of(usage: Usage, price: Price | None) -> Cost:
     if price is None:
         return UNPRICED
     chosen = rates_for(usage, price)
-    amount = None if chosen is None else _amount(usage, chosen)
+    amount = None if chosen is None else _amount(usage, chosen, energy)
     if chosen is None or amount is None or amount > MAX_USD:
         return UNPRICED
     return Cost(amount, "computed", chosen.price_id)
@@ -46,15 +48,19 @@ def rates_for(usage: Usage, price: Price) -> Price | None:
     return None if served is None else served.for_prompt(usage.prompt_tokens)
 
 
-def amount_of(usage: Usage, price: Price) -> Decimal | None:
+def amount_of(usage: Usage, price: Price, energy: Energy | None = None) -> Decimal | None:
     """What a price makes of one call's usage; None where a rate lacks."""
     chosen = rates_for(usage, price)
-    return None if chosen is None else _amount(usage, chosen)
+    return None if chosen is None else _amount(usage, chosen, energy)
 
 
-def _amount(usage: Usage, price: Price) -> Decimal | None:
+def _amount(usage: Usage, price: Price, energy: Energy | None) -> Decimal | None:
     amount = _by_token(usage, price) if price.usd_per_hour is None else _hourly(usage, price)
-    return None if amount is None else _rounded(amount)
+    if amount is None or price.usd_per_kwh is None:
+        return None if amount is None else _rounded(amount)
+    if energy is None:
+        return None
+    return _rounded(_EXACT.add(amount, _for_energy(energy, price.usd_per_kwh)))
 
 
 def usd_text(usd: Decimal | None) -> str | None:
@@ -138,6 +144,10 @@ def _hourly(usage: Usage, price: Price) -> Decimal | None:
 def _by_time(seconds: float, usd_per_hour: Decimal) -> Decimal:
     # `repr` of a float is its shortest exact name; the binary expansion would add 50 digits.
     return _EXACT.divide(_EXACT.multiply(Decimal(repr(seconds)), usd_per_hour), _SECONDS_AN_HOUR)
+
+
+def _for_energy(energy: Energy, usd_per_kwh: Decimal) -> Decimal:
+    return _EXACT.scaleb(_EXACT.multiply(Decimal(repr(energy.wh)), usd_per_kwh), Decimal(-3))
 
 
 def _rounded(amount: Decimal) -> Decimal:

@@ -16,8 +16,9 @@ import sqlalchemy as sa
 
 from gateway.accounting.catalogue import catalogue_price
 from gateway.accounting.database import SPECIAL_TOKENS, ledger
+from gateway.accounting.filters import Filters, row_conditions
 from gateway.accounting.pricing import amount_of, usd_of
-from gateway.accounting.query import Filters, LedgerReader, row_conditions
+from gateway.accounting.query import LedgerReader
 from gateway.accounting.row import usage_in
 from gateway.core.price import Price
 

@@ -16,8 +16,9 @@ from typing import Any, Unpack
 import sqlalchemy as sa
 
 from gateway.accounting.database import PICO_A_MICRO, SPECIAL_TOKENS, ledger
+from gateway.accounting.filters import Filters, row_conditions
 from gateway.accounting.history import ROUTED_REASONS
-from gateway.accounting.query import Filters, LedgerReader, row_conditions
+from gateway.accounting.query import LedgerReader
 from gateway.accounting.row import usage_in
 from gateway.core.deployment import Tier
 from gateway.core.price import Price

@@ -14,8 +14,9 @@ from typing import Literal, Unpack, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.accounting.filters import Filters
 from gateway.accounting.pricing import usd_of
-from gateway.accounting.query import Filters, LedgerReader
+from gateway.accounting.query import LedgerReader
 from gateway.accounting.scenario import ASSUMED, Books, Ratio, Resamples
 from gateway.accounting.traffic import pairs_of, parts_of
 from gateway.core.deployment import Tier

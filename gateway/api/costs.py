@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Annotated, Any, Literal, Protocol
 
 import orjson
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi.responses import StreamingResponse
+
+from gateway.api.exchange import exchange_of
+from gateway.core.errors import Forbidden
 
 Row = Mapping[str, Any]
 #: `(scenario, **filters)`: what the same traffic would have cost, as one record. It blocks.
 WhatIf = Callable[..., Row]
 
 MOST_ROWS = 10_000
+_ROWS = 100
 
 # PostgreSQL's text holds no NUL.
 _Filter = Annotated[str | None, Query(max_length=256, pattern=r"^[^\x00]*$")]
@@ -29,8 +35,31 @@ class CostReader(Protocol):
         """`rows(limit=…, **filters)`: the newest rows first."""
 
     @property
+    def batches(self) -> Callable[..., Iterator[Sequence[Row]]]:
+        """`batches(limit=…, **filters)`: the same, some at a time."""
+
+    @property
     def summary(self) -> Callable[..., Sequence[Row]]:
         """`summary(by, **filters)`: calls, tokens and cost, a row a group."""
+
+
+def _filters(
+    request: Request,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    key: _Filter = None,
+    model: _Filter = None,
+    tier: Literal["small", "large"] | None = None,
+    tag: Annotated[str | None, Query(max_length=256, pattern=r"^[^\x00]*=[^\x00]*$")] = None,
+) -> dict[str, Any]:
+    """Which calls are asked for; a virtual key may ask for its own alone."""
+    exchange = exchange_of(request.scope)
+    if not exchange.is_master:
+        if key not in {None, exchange.key_id}:
+            raise Forbidden("A virtual key sees its own costs alone.", param="key")
+        key = exchange.key_id
+    filters = {"since": since, "until": until, "key": key, "model": model, "tier": tier}
+    return {**filters, "tag": tag}
 
 
 def costs_routes(reader: CostReader, what_if_record: WhatIf) -> APIRouter:
@@ -40,23 +69,24 @@ def costs_routes(reader: CostReader, what_if_record: WhatIf) -> APIRouter:
     # Not a coroutine: reading blocks, so it runs in a thread of the pool.
     @router.get("/v1/costs")
     def costs(
+        filters: Annotated[dict[str, Any], Depends(_filters)],
         by: Literal["model", "tier", "key", "tag", "day"] | None = None,
         what_if: Literal["all-large", "all-small", "random"] | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        key: _Filter = None,
-        model: _Filter = None,
-        tier: Literal["small", "large"] | None = None,
-        tag: Annotated[str | None, Query(max_length=256, pattern=r"^[^\x00]*=[^\x00]*$")] = None,
-        limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 100,
+        limit: Annotated[int | None, Query(ge=1, le=MOST_ROWS)] = None,
         output: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
     ) -> Response:
         """Rows (newest first), with `by` sums, or with `what_if` what other routing would cost.
 
-        Amounts are exact decimal strings.
+        Amounts are exact decimal strings. Without `limit` JSON has 100 rows, and CSV every one. A
+        virtual key sees its own alone.
         """
-        filters = {"since": since, "until": until, "key": key, "model": model, "tier": tier}
-        filters["tag"] = tag
+        if output == "csv" and by is None and what_if is None:
+            batches = iter(reader.batches(limit=limit, **filters))
+            # The first one now: what can't be read is still an error with a status of its own.
+            first = next(batches, [])
+            texts = chain([_csv(first, header=True)], map(_csv, batches))
+            return StreamingResponse(texts, media_type="text/csv")
+        limit = limit or _ROWS
         found: Sequence[Row]
         if what_if is not None:
             found = [what_if_record(what_if, **filters)]
@@ -65,20 +95,20 @@ def costs_routes(reader: CostReader, what_if_record: WhatIf) -> APIRouter:
         else:
             found = reader.rows(limit=limit, **filters)
         if output == "csv":
-            return Response(_csv(found), media_type="text/csv")
+            return Response(_csv(found, header=True), media_type="text/csv")
         body = orjson.dumps({"object": "list", "data": found})
         return Response(body, media_type="application/json")
 
     return router
 
 
-def _csv(rows: Sequence[Row]) -> str:
+def _csv(rows: Sequence[Row], *, header: bool = False) -> str:
     text = io.StringIO()
-    if rows:
-        writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n")
+    if header and rows:
         writer.writerow(rows[0])
-        for row in rows:
-            writer.writerow(
-                [orjson.dumps(v).decode() if isinstance(v, dict) else v for v in row.values()]
-            )
+    for row in rows:
+        writer.writerow(
+            [orjson.dumps(v).decode() if isinstance(v, dict) else v for v in row.values()]
+        )
     return text.getvalue()

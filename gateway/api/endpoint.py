@@ -7,6 +7,7 @@ from typing import Protocol
 
 from starlette.types import Receive, Scope, Send
 
+from gateway.api.admission import admit
 from gateway.api.body import ClientLeft, read_body
 from gateway.api.exchange import Exchange, exchange_of
 from gateway.api.own_names import own_names
@@ -56,6 +57,7 @@ class Endpoint:
             body = await read_body(scope, receive, self._body_limit_bytes)
             request = self._format.parse(body)
             caller = caller_of(scope, exchange)
+            await admit(exchange, request)
             await self._presence.while_connected(
                 receive, self._answer(request, caller, exchange, send)
             )

@@ -10,18 +10,23 @@ from typing import Any, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.api.admission import settle
 from gateway.api.anthropic_errors import in_the_clients_words
+from gateway.api.dashboard.access import admissible, in_a_browsers_words, is_dashboards
 from gateway.api.errors import envelope, envelope_of, headers_of, status_of
 from gateway.api.exchange import SCOPE_KEY, Exchange
 from gateway.api.keys import KeyRing
 from gateway.api.respond import send_json
 from gateway.api.security import secured
 from gateway.core.entry import LedgerEntry
-from gateway.core.errors import GatewayError, reason_of
+from gateway.core.errors import Forbidden, GatewayError, reason_of
+from gateway.core.interfaces import Limiter
 
 #: Probes come without a key.
 CLIENT_LEFT = 499  # as nginx logs a client that closed the request
 OPEN_PATHS = frozenset({"/healthz", "/readyz"})
+#: What tells of everybody's requests.
+MASTER_PATHS = frozenset({"/metrics"})
 
 _log = logging.getLogger("gateway.api")
 
@@ -53,6 +58,8 @@ class Gate:
         self._direct = dict(direct or {})
         #: Told of every exchange.
         self.watcher: ExchangeWatcher | None = None
+        #: Holds virtual keys to their rates; None where no key has any.
+        self.limiter: Limiter | None = None
         #: Takes the fields of one line a request and its level; None writes none.
         self.log_request: Callable[[dict[str, Any], int], None] | None = None
 
@@ -68,7 +75,8 @@ class Gate:
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 exchange.status = message["status"]
-                message["headers"] = [*secured(message.get("headers", ())), request_id]
+                headers = secured(message.get("headers", ()))
+                message["headers"] = [*headers, *exchange.headers, request_id]
             await send(message)
 
         path = scope["path"]
@@ -77,13 +85,14 @@ class Gate:
             self.watcher.begun()
         try:
             if path not in OPEN_PATHS:
-                exchange.key_id = self._keys.identify(scope)
+                await self._let_in(scope, exchange)
             endpoint = self._direct.get((scope["method"], path), self._app)
             await endpoint(scope, receive, send_with_id)
         except GatewayError as error:
             if exchange.status:
                 raise
-            await send_error(send_with_id, error)
+            told = in_a_browsers_words(error) if is_dashboards(path) else error
+            await send_error(send_with_id, told)
         except asyncio.CancelledError as cancelled:
             reason = reason_of(cancelled)
             if reason is None or exchange.status:
@@ -97,8 +106,21 @@ class Gate:
         finally:
             self._tell(scope, exchange, time.perf_counter() - started_s)
 
+    async def _let_in(self, scope: Scope, exchange: Exchange) -> None:
+        """Note who calls. Raises Unauthorized or Forbidden."""
+        is_page = is_dashboards(scope["path"])
+        identity = await self._keys.identity(admissible(scope) if is_page else scope)
+        exchange.key_id, exchange.key = identity.key_id, identity.key
+        if identity.key is None:
+            return
+        if is_page or scope["path"] in MASTER_PATHS:
+            raise Forbidden("A virtual key may not see what all of them do.")
+        if identity.key.rpm is not None or identity.key.tpm is not None:
+            exchange.limiter = self.limiter
+
     def _tell(self, scope: Scope, exchange: Exchange, seconds: float) -> None:
         path: str = scope["path"]
+        settle(exchange)
         if self.watcher is not None:
             status = exchange.status or CLIENT_LEFT
             self.watcher.answered(exchange.request_id, path, status, seconds, exchange.entry)

@@ -195,7 +195,7 @@ def caller_of(scope: Scope, exchange: Exchange) -> Caller:
     """What the request's headers say. Raises InvalidRequest for a bad `x-gateway-*` header."""
     found = {name: value for name, value in reversed(scope["headers"]) if name in _CALLER_HEADERS}
     if not found:
-        return Caller(exchange.request_id, exchange.key_id)
+        return Caller(exchange.request_id, exchange.key_id, key=exchange.key)
     texts = {name: value.decode("latin-1").strip() for name, value in found.items()}
     return Caller(
         request_id=exchange.request_id,
@@ -207,6 +207,7 @@ def caller_of(scope: Scope, exchange: Exchange) -> Caller:
         tags=_tags(texts.get(b"x-gateway-tags")),
         traceparent=_printable(texts.get(b"traceparent"), 128),
         wants_confidence=_switch(texts.get(b"x-gateway-confidence"), "x-gateway-confidence"),
+        key=exchange.key,
     )
 
 

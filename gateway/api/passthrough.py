@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from gateway.api.admission import admit
 from gateway.api.body import ClientLeft, read_body
 from gateway.api.chat import ChatEvents
 from gateway.api.endpoint import Live
@@ -122,6 +123,7 @@ class PassthroughEndpoint:
                 body = await read_body(scope, receive, self._body_limit_bytes, json_only=False)
             request = forwarded(operation, scope, body)
             caller = caller_of(scope, exchange)
+            await admit(exchange, request)
             await self._presence.while_connected(
                 receive, self._answer(request, caller, exchange, send)
             )

@@ -16,6 +16,7 @@ from gateway.accounting.pricing import cost_of
 from gateway.accounting.response_shelf import ResponseShelf
 from gateway.accounting.responses import ResponseStore
 from gateway.api.count_tokens import PromptLength
+from gateway.app.access import Access, access_of, purse_of
 from gateway.app.backends import backend_of
 from gateway.app.deployments import chatting, check_adapters, deployments_of
 from gateway.app.estimates import Estimates
@@ -72,11 +73,13 @@ class Gateway:
     sink: Observed
     feedback: FeedbackBook
     responses: ResponseShelf | None
+    access: Access
     pipeline: Pipeline
 
     async def start(self) -> None:
         """Open the ledger and the backends; models load in the background."""
         self.ledger.start()
+        await self.access.start()
         await asyncio.to_thread(self.router.warm)
         await self._warm(())
         for backend in self.backends.values():
@@ -110,6 +113,7 @@ class Gateway:
         """Close the backends, then write what the ledger still holds."""
         for backend in self.backends.values():
             await backend.stop()
+        await self.access.stop()
         await asyncio.to_thread(self.ledger.stop)
         self.feedback.close()
         if self.responses is not None:
@@ -216,9 +220,11 @@ def compose(
         ledger = _ledger(settings, environment)
         sink = Observed(ledger, [estimates.observe, watcher(router)])
         feedback, responses = FeedbackBook(settings.ledger.url), _responses(settings)
+        access = access_of(settings, environment)
     else:
         ledger, sink = previous.ledger, previous.sink
         feedback, responses = previous.feedback, previous.responses
+        access = previous.access
     embeddings = _embeddings_router(settings, deployments, router.version)
     pipeline = Pipeline(
         router=ByEndpoint(router, embeddings),
@@ -233,6 +239,7 @@ def compose(
         hedging=hedging_of(settings),
     )
     pipeline.passing = _passing(settings, deployments, router.version)
+    pipeline.purse = purse_of(settings, access)
     return Gateway(
         settings=settings,
         client_keys=environment.client_keys(settings),
@@ -247,6 +254,7 @@ def compose(
         sink=sink,
         feedback=feedback,
         responses=responses,
+        access=access,
         pipeline=pipeline,
     )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gateway.accounting.catalogue import catalogue_price, context_window, provider_of
+from gateway.app.energy import hardware_of, is_own, remote_energy
 from gateway.app.prices import configured_price
 from gateway.backends.anthropic import REFUSED_FIELDS
 from gateway.backends.local.adapters import (
@@ -18,14 +19,22 @@ from gateway.backends.local.backend import LOCAL_CAPABILITIES
 from gateway.backends.local.folder import describe, folder_of, vector_size_of
 from gateway.core.deployment import ALL_CAPABILITIES, Capability, Deployment, Tier
 from gateway.core.request import Wire
-from gateway.settings import ConfigError, DeploymentSettings, Environment, Settings
+from gateway.settings import (
+    ConfigError,
+    DeploymentSettings,
+    EnergySettings,
+    Environment,
+    Settings,
+)
 
 
 def deployments_of(settings: Settings, environment: Environment) -> list[Deployment]:
     """Every configured deployment, in the order of the file."""
     models_dir = environment.models_dir(settings)
     return [
-        _local(entry, models_dir) if entry.backend == "local" else _remote(entry, environment)
+        _local(entry, models_dir, settings.energy)
+        if entry.backend == "local"
+        else _remote(entry, environment, settings.energy)
         for entry in settings.deployments
     ]
 
@@ -62,7 +71,7 @@ def chatting(deployments: Iterable[Deployment]) -> list[Deployment]:
     return [one for one in deployments if one.serves == "chat"]
 
 
-def _local(entry: DeploymentSettings, models_dir: Path) -> Deployment:
+def _local(entry: DeploymentSettings, models_dir: Path, energy: EnergySettings) -> Deployment:
     info = describe(entry.model, models_dir)
     missing = missing_of(entry.model, entry.adapters, models_dir)
     stated = info.context_window if info is not None else None
@@ -75,21 +84,28 @@ def _local(entry: DeploymentSettings, models_dir: Path) -> Deployment:
         aliases=entry.aliases,
         capabilities=LOCAL_CAPABILITIES & _allowed(entry),
         context_window=entry.context_window or stated,
+        max_output_tokens=entry.max_output_tokens,
         languages=_languages(entry),
-        price=configured_price(entry.name, entry.price),
+        price=configured_price(entry.name, entry.price, energy.usd_per_kwh),
         unavailable=missing,
         wires=_wires(entry),
         serves=entry.serves,
         vector_size=vector_size_of(info.folder) if embeds and info is not None else None,
         adapters=tuple(entry.adapters),
+        energy=hardware_of(entry, energy),
     )
 
 
-def _remote(entry: DeploymentSettings, environment: Environment) -> Deployment:
+def _remote(
+    entry: DeploymentSettings, environment: Environment, energy: EnergySettings
+) -> Deployment:
     keyless = entry.api_key_env is not None and environment.secret(entry.api_key_env) is None
     # Of an upstream that the catalogue doesn't know, it can't know the prices either.
     provider = upstream_of(entry) if _needs_catalogue(entry) else None
-    price, window = configured_price(entry.name, entry.price), entry.context_window
+    # A vendor's price holds its electricity; of own hardware it is ours to pay.
+    usd_per_kwh = energy.usd_per_kwh if is_own(entry) else None
+    price = configured_price(entry.name, entry.price, usd_per_kwh)
+    window = entry.context_window
     if provider is not None:
         price = price or catalogue_price(entry.model, provider)
         window = window or context_window(entry.model, provider)
@@ -101,12 +117,14 @@ def _remote(entry: DeploymentSettings, environment: Environment) -> Deployment:
         aliases=entry.aliases,
         capabilities=_allowed(entry) & _CAPABILITIES.get(entry.backend, ALL_CAPABILITIES),
         context_window=window,
+        max_output_tokens=entry.max_output_tokens,
         languages=_languages(entry),
         price=price,
         unavailable=f"{entry.api_key_env} is not set" if keyless else None,
         wires=_wires(entry),
         refused_fields=REFUSED_FIELDS if entry.backend == "anthropic" else frozenset(),
         serves=entry.serves,
+        energy=remote_energy(entry, energy, provider),
     )
 
 
@@ -131,7 +149,7 @@ def _wires(entry: DeploymentSettings) -> frozenset[Wire]:
 
 
 def _needs_catalogue(entry: DeploymentSettings) -> bool:
-    return entry.price is None or entry.context_window is None
+    return entry.price is None or entry.context_window is None or not is_own(entry)
 
 
 def _allowed(entry: DeploymentSettings) -> frozenset[Capability]:

@@ -10,6 +10,7 @@ from gateway.accounting.pricing import cost_of
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.entry import LedgerEntry
 from gateway.core.forwarding import PASSTHROUGH
+from gateway.core.price import Price
 from gateway.core.request import ChatRequest
 from gateway.core.usage import Usage, estimate_tokens
 
@@ -90,7 +91,7 @@ class Estimates:
         self._output_tokens[entry.deployment] = average + _WEIGHT * (new - average)
         price = self._deployments[entry.deployment].price
         tokens = usage.prompt_tokens + usage.completion_tokens
-        if price is not None and price.usd_per_hour is not None and entry.cost.usd and tokens:
+        if price is not None and is_timed(price) and entry.cost.usd and tokens:
             seen = float(entry.cost.usd) / tokens
             known = self._usd_per_token.setdefault(entry.deployment, seen)
             self._usd_per_token[entry.deployment] = known + _WEIGHT * (seen - known)
@@ -98,3 +99,8 @@ class Estimates:
     def _first(self, tier: Tier) -> Deployment | None:
         usable = (d for d in self._deployments.values() if d.tier is tier and not d.unavailable)
         return next(usable, None)
+
+
+def is_timed(price: Price) -> bool:
+    """Whether a call's cost can't be told from its tokens."""
+    return price.usd_per_hour is not None or price.usd_per_kwh is not None

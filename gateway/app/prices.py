@@ -14,14 +14,20 @@ from gateway.settings.price import HoursSettings, PriceSettings, RateSettings, T
 _ALWAYS = date(1970, 1, 1)
 
 
-def configured_price(name: str, settings: PriceSettings | None) -> Price | None:
-    """The price of the deployment of that name; None where the configuration has none."""
+def configured_price(
+    name: str, settings: PriceSettings | None, usd_per_kwh: Decimal | None = None
+) -> Price | None:
+    """The price of the deployment of that name; None where the configuration has none.
+
+    Electricity at `usd_per_kwh` comes on top, unless the price includes it.
+    """
     if settings is None:
         return None
-    price_id = f"config:{name}"
+    electricity = None if settings.includes_electricity else usd_per_kwh
+    bare = Price(f"config:{name}", usd_per_hour=settings.usd_per_hour, usd_per_kwh=electricity)
     if settings.usd_per_hour is not None:
-        return Price(price_id, usd_per_hour=settings.usd_per_hour)
-    usual = _tiered(Price(price_id), settings)
+        return bare
+    usual = _tiered(bare, settings)
     if not settings.hours:
         return _with_services(usual, settings)
     by_time = tuple(

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
-from gateway.accounting.query import Filters, LedgerReader
+from gateway.accounting.filters import Filters
+from gateway.accounting.query import LedgerReader
 from gateway.api.count_tokens import PromptLength
 from gateway.app.compose import Gateway, compose
 from gateway.app.logs import set_level
@@ -72,8 +73,12 @@ class LiveGateway:
         self.pipeline: Pipeline = self.gateway.pipeline
         #: Follows the attempts of this gateway and of those to come.
         self.tracer: AttemptTracer | None = None
+        #: Called once a new gateway is in place.
+        self.reloaded: Callable[[], None] | None = None
         self.refusal: str | None = None
         self.reloads = 0
+        #: Set when the server begins to end: streams that have no end of their own stop then.
+        self.ending = asyncio.Event()
 
     async def start(self) -> None:
         """Start the gateway, and begin to watch."""
@@ -189,6 +194,8 @@ class LiveGateway:
         self._retired.append((previous, time.monotonic()))
         self.refusal = None
         self.reloads += 1
+        if self.reloaded is not None:
+            self.reloaded()
         set_level(gateway.settings.logging)
         _tell(previous, gateway, reached)
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import Any, Unpack
 
+from gateway.accounting.filters import Filters
 from gateway.accounting.pricing import usd_text
-from gateway.accounting.query import Filters, LedgerReader
+from gateway.accounting.query import LedgerReader
 from gateway.accounting.scenario import Ratio
 from gateway.accounting.whatif import Interval, Scenario, WhatIf, what_ifs
 from gateway.app.tier_prices import tier_prices

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp
 
 from gateway.app.protocol import Limits, Protocol
 from gateway.app.reload import LiveGateway
+from gateway.app.sharing import sharing_of
 from gateway.app.source import ConfigSource
 from gateway.app.telemetry import Telemetry
 from gateway.app.web import create_app
@@ -89,6 +90,7 @@ class GracefulServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, let requests end, cut those that don't, then stop the gateway."""
+        self._live.ending.set()
         for server in self.servers:
             server.close()
         for sock in sockets or ():
@@ -125,8 +127,10 @@ def _tune_interpreter() -> None:
 
 def _server(launch: Launch) -> GracefulServer:
     live = LiveGateway(launch.source, launch.settings, launch.environment, launch.engine_sockets)
-    telemetry = Telemetry(live, launch.environment, launch.metrics_folder)
-    config = _config(create_app(live, telemetry), launch.settings)
+    sharing = sharing_of(live, launch.environment)
+    connected = (lambda: None) if sharing is None else sharing.is_connected
+    telemetry = Telemetry(live, launch.environment, launch.metrics_folder, connected)
+    config = _config(create_app(live, telemetry, sharing), launch.settings)
     return GracefulServer(config, live, launch.settings.server.shutdown_grace_s)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,9 +30,16 @@ class Telemetry:
     """Told of every attempt and of every HTTP answer, from start to stop."""
 
     def __init__(
-        self, live: LiveGateway, environment: Environment, folder: Path | None = None
+        self,
+        live: LiveGateway,
+        environment: Environment,
+        folder: Path | None = None,
+        redis_is_connected: Callable[[], bool | None] = lambda: None,
     ) -> None:
-        """`folder` is where all web processes put their numbers. Raises ConfigError."""
+        """`folder` is where all web processes put their numbers. Raises ConfigError.
+
+        `redis_is_connected` gives None where there is no Redis to be connected to.
+        """
         settings = live.gateway.settings
         self._live = live
         self._board = Board(folder) if settings.metrics.enabled else None
@@ -42,6 +50,7 @@ class Telemetry:
             breaker_states=live.gateway.health.breaker_states,  # a reload keeps it
             queues=live.gateway.health.queues,
             ledger=self._ledger_figures,
+            redis_is_connected=redis_is_connected,
         )
         self._refreshing: asyncio.Task[None] | None = None
         self.known_paths: frozenset[str] = frozenset()

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from gateway import __version__
+from gateway.accounting.access.budget_reader import BudgetReader
 from gateway.accounting.query import LedgerReader
 from gateway.api.anthropic_errors import ANTHROPIC_PATH
 from gateway.api.body import ClientLeft
@@ -22,6 +23,7 @@ from gateway.api.chat import ChatFormat
 from gateway.api.completions import COMPLETIONS, CompletionsFormat
 from gateway.api.costs import costs_routes
 from gateway.api.count_tokens import count_tokens_routes
+from gateway.api.dashboard.routes import dashboard_routes
 from gateway.api.embeddings import EmbeddingsFormat
 from gateway.api.endpoint import Endpoint
 from gateway.api.errors import envelope, envelope_of, headers_of, status_of
@@ -39,8 +41,11 @@ from gateway.api.responses.asked import RESPONSES
 from gateway.api.responses.create import ResponsesEndpoint
 from gateway.api.responses.stored import stored_routes
 from gateway.api.route import route_routes
+from gateway.app.dashboard import Dashboard
 from gateway.app.logs import Logs
+from gateway.app.loopback import is_loopback
 from gateway.app.reload import LiveGateway
+from gateway.app.sharing import Sharing
 from gateway.app.telemetry import Telemetry
 from gateway.core.errors import GatewayError
 from gateway.core.request import CHAT_COMPLETIONS, EMBEDDINGS
@@ -48,22 +53,29 @@ from gateway.core.request import CHAT_COMPLETIONS, EMBEDDINGS
 _log = logging.getLogger("gateway.app")
 
 
-def create_app(live: LiveGateway, telemetry: Telemetry) -> ASGIApp:
+def create_app(live: LiveGateway, telemetry: Telemetry, sharing: Sharing | None = None) -> ASGIApp:
     """Everything that answers HTTP. What a reload may replace is asked of `live` each time."""
     gateway = live.gateway
 
     logs = Logs(gateway.settings.logging)
+
+    def degraded() -> dict[str, str | None]:
+        return {**live.degraded(), **({} if sharing is None else sharing.degraded())}
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         with logs:
             await live.start()
             telemetry.start()
+            if sharing is not None:
+                await sharing.start()
             for line in gateway.startup_notes():
                 _log.warning(line)
             try:
                 yield
             finally:
+                if sharing is not None:
+                    await sharing.stop()
                 await live.stop()
                 await telemetry.stop()
 
@@ -91,8 +103,12 @@ def create_app(live: LiveGateway, telemetry: Telemetry) -> ASGIApp:
     app.include_router(models_routes(live))
     app.include_router(route_routes(live, live.estimate_costs, body_limit))
     app.include_router(feedback_routes(gateway.feedback, body_limit))
-    app.include_router(costs_routes(LedgerReader(gateway.settings.ledger.url), live.what_if))
-    app.include_router(health_routes(live.not_ready, live.degraded, live.notes))
+    reader = LedgerReader(gateway.settings.ledger.url)
+    app.include_router(costs_routes(reader, live.what_if))
+    if gateway.settings.dashboard.enabled:
+        shown = Dashboard(live, reader, BudgetReader(gateway.settings.ledger.url))
+        app.router.routes += dashboard_routes(app, shown, live.ending)
+    app.include_router(health_routes(live.not_ready, degraded, live.notes))
     if telemetry.has_metrics:
         app.include_router(metrics_routes(telemetry.expose))
     app.openapi = functools.cache(lambda: openapi_document(app))  # type: ignore[method-assign]
@@ -101,7 +117,10 @@ def create_app(live: LiveGateway, telemetry: Telemetry) -> ASGIApp:
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(Exception, _unexpected_error)
-    gate = Gate(app, KeyRing(gateway.client_keys), direct)
+    is_public = not is_loopback(gateway.settings.server.host)
+    keys = KeyRing(gateway.client_keys, gateway.access.book, required=is_public)
+    gate = Gate(app, keys, direct)
+    gate.limiter = gateway.access.rates
     gate.log_request = logs.request
     gate.watcher = telemetry
     telemetry.known_paths = frozenset(

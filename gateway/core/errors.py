@@ -3,12 +3,15 @@
     GatewayError
     ├── InvalidRequest            the client's body, headers or model name (4xx)
     │   ├── ModelNotFound
+    │   ├── ModelNotAllowed       the client's key may not ask for this model
     │   ├── RequestNotFound       feedback on a request that the ledger doesn't have
     │   ├── ResponseNotFound      a response that isn't stored (any more)
     │   ├── ContextTooLong
     │   ├── CapabilityMissing     no deployment can do what the request needs
     │   └── RequestTooLarge
     ├── Unauthorized              the client's key is missing or wrong
+    ├── Forbidden                 the client's key may not see this
+    ├── RateLimited               the client's key asks too often
     ├── LedgerUnavailable         the spend log can't be read or written
     ├── ShuttingDown              the gateway ends before the answer does
     └── BackendError              a deployment failed
@@ -21,7 +24,10 @@
         ├── NotCalled             the deployment wasn't called at all
         │   ├── DeploymentResting it failed too often and is left alone for a while
         │   ├── Overloaded        it has as many requests as it may
-        │   └── DeadlinePassed    the time for the request is over
+        │   ├── DeadlinePassed    the time for the request is over
+        │   └── NotPayable        the key's budget doesn't allow the call
+        │       ├── BudgetExceeded    it might cost more than is left
+        │       └── PriceUnknown      nobody knows what it costs
         └── LowConfidence         the model wasn't sure of its beginning, and gave the answer up
 
 `code` is the machine word of OpenAI's envelope; `retryable` says whether another attempt may
@@ -31,7 +37,9 @@ succeed. The HTTP statuses live in `gateway.api.errors` alone, save an upstream'
 from __future__ import annotations
 
 import asyncio
+from typing import Literal
 
+from gateway.core.certainty import Certainty
 from gateway.core.usage import Usage
 
 
@@ -60,6 +68,12 @@ class InvalidRequest(GatewayError):
 
 class ModelNotFound(InvalidRequest):
     """The `model` names nothing that the gateway serves."""
+
+    code = "model_not_found"
+
+
+class ModelNotAllowed(InvalidRequest):
+    """The client's key is for other models."""
 
     code = "model_not_found"
 
@@ -96,6 +110,26 @@ class Unauthorized(GatewayError):
     """The client's key is missing or wrong."""
 
     code = "invalid_api_key"
+
+
+class Forbidden(GatewayError):
+    """A virtual key may not see this: it tells of others."""
+
+    code = "permission_denied"
+
+
+class RateLimited(GatewayError):
+    """The client's key has asked too often; `kind` is what there were too many of."""
+
+    code = "rate_limit_exceeded"
+    retryable = True
+
+    def __init__(
+        self, message: str, *, kind: Literal["requests", "tokens"], retry_after_s: float
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.retry_after_s = retry_after_s
 
 
 class LedgerUnavailable(GatewayError):
@@ -216,16 +250,45 @@ class DeadlinePassed(NotCalled):
     timed_out = True
 
 
+class NotPayable(NotCalled):
+    """The budget of the client's key doesn't allow the call; a cheaper one perhaps."""
+
+
+class BudgetExceeded(NotPayable):
+    """The call might cost more than the key has left.
+
+    `degrades` says that the key may have the small tier instead. `exhausted` is set unless calls in
+    flight hold the money and may give some of it back.
+    """
+
+    code = "insufficient_quota"
+
+    def __init__(
+        self, message: str, *, retry_after_s: float | None, exhausted: bool, degrades: bool
+    ) -> None:
+        super().__init__(message, retry_after_s=retry_after_s)
+        self.exhausted = exhausted
+        self.degrades = degrades
+
+
+class PriceUnknown(NotPayable):
+    """Nobody knows what the call costs, and unknown is not free."""
+
+    code = "price_unknown"
+
+
 class LowConfidence(BackendError):
     """A cascade gave the answer up; a larger model is to answer. No client ever sees this.
 
-    `confidence` (0..1) is how sure the model was; `usage` is what the attempt has used up.
+    `confidence` (0..1) is how sure the model was, `certainty` how sure of all that it said, where
+    the backend can tell; `usage` is what the attempt has used up.
     """
 
     code = "low_confidence"
     retryable = False
 
-    def __init__(self, confidence: float, usage: Usage) -> None:
+    def __init__(self, confidence: float, usage: Usage, certainty: Certainty | None = None) -> None:
         super().__init__(f"The model's confidence was {confidence:.3f}.")
+        self.certainty = certainty
         self.confidence = confidence
         self.usage = usage

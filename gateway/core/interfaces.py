@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Protocol, runtime_checkable
 
+from gateway.core.access import Rates, VirtualKey
 from gateway.core.answer import Item
 from gateway.core.cascade import Cascade
+from gateway.core.decision import RouteDecision
 from gateway.core.deployment import Deployment
+from gateway.core.energy import Reading
 from gateway.core.entry import LedgerEntry
 from gateway.core.forwarding import ForwardedRequest
+from gateway.core.price import Price
 from gateway.core.request import Caller, ChatRequest
 from gateway.core.usage import UsageSource
 
@@ -74,6 +78,17 @@ class Forwarding(Protocol):
         """The `Piece`s of the upstream's answer. Raises only `BackendError`s."""
 
 
+@runtime_checkable
+class Metered(Protocol):
+    """A backend that may measure the machine that answers for it."""
+
+    def reading(self, compute_s: float, elapsed_s: float) -> Reading | None:
+        """What a call has drawn that began so long ago and had so much of the machine's time.
+
+        Both in seconds; None where nothing is measured. Never waits.
+        """
+
+
 class TokenCounter(Protocol):
     """Counts a conversation's tokens by the model's own tokenizer and chat template."""
 
@@ -99,6 +114,52 @@ class AttemptTracer(Protocol):
 
     def begin(self, entry: LedgerEntry, deployment: Deployment, caller: Caller) -> Caller:
         """An attempt begins; the caller as the upstream is to see it."""
+
+
+class Decider(Protocol):
+    """What the pipeline needs of a router."""
+
+    def decide(self, request: ChatRequest, caller: Caller) -> RouteDecision:
+        """Choose a deployment, without I/O."""
+
+    def degraded(
+        self, request: ChatRequest, caller: Caller, decision: RouteDecision
+    ) -> RouteDecision | None:
+        """The small tier in place of what was decided, for want of money; None where it can't."""
+
+
+class ForwardingDecider(Protocol):
+    """What chooses the upstream of a request that is passed on."""
+
+    def decide(self, request: ForwardedRequest, caller: Caller) -> RouteDecision:
+        """Choose a deployment, without I/O."""
+
+
+class Purse(Protocol):
+    """What pays for attempts at backends, where the caller's key has a budget."""
+
+    async def reserve(
+        self,
+        request: ChatRequest | ForwardedRequest,
+        deployment: Deployment,
+        caller: Caller,
+        entry: LedgerEntry,
+        price: Price | None,
+    ) -> None:
+        """Set aside the most that the attempt can cost; its entry ends that once it is recorded.
+
+        Raises NotPayable, or LedgerUnavailable.
+        """
+
+
+class Limiter(Protocol):
+    """What holds keys to their requests and tokens a minute."""
+
+    async def admit(self, key: VirtualKey, tokens: int) -> Rates:
+        """Count a request and the tokens that it may take."""
+
+    def correct(self, key: VirtualKey, tokens: int) -> None:
+        """Count tokens that were more (or fewer, below 0) than was thought; returns at once."""
 
 
 class Sink(Protocol):

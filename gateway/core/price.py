@@ -20,7 +20,8 @@ STANDARD_SERVICE = frozenset({"auto", "default", "on_demand", "standard", "stand
 class Price:
     """What a model charges: USD per million tokens (or characters) and per hour of audio.
 
-    Or USD per hour of compute time alone (`usd_per_hour`).
+    Or USD per hour of compute time alone (`usd_per_hour`). Electricity comes on top where it has
+    a rate (`usd_per_kwh`).
 
     `price_id` says where the figure comes from, for example `config:gpt-4o` or
     `genai-prices:openai/o3@2025-06-10+flex>200000`: the catalogue's entry, since when it holds,
@@ -45,6 +46,7 @@ class Price:
     usd_per_million_characters: Decimal | None = None
     usd_per_audio_hour: Decimal | None = None
     usd_per_hour: Decimal | None = None
+    usd_per_kwh: Decimal | None = None
     usd_per_million_reasoning: Decimal | None = None
     usd_per_thousand_searches: Decimal | None = None
     _: KW_ONLY
@@ -117,8 +119,12 @@ class PricePeriod:
     prices: tuple[tuple[time, Price], ...]
 
 
-#: The names of a price's rates.
-RATES = tuple(field.name for field in fields(Price) if field.name.startswith("usd_"))
+#: The names of the rates that the owner of a model sets; electricity is another's.
+RATES = tuple(
+    field.name
+    for field in fields(Price)
+    if field.name.startswith("usd_") and field.name != "usd_per_kwh"
+)
 
 
 def longer(price_id: str, tier: PromptTier) -> str:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from gateway.core.access import VirtualKey
+
 CHAT_COMPLETIONS = "/v1/chat/completions"
 
 #: The endpoints whose requests either tier could answer.
@@ -51,7 +53,8 @@ class ChatRequest:
 class Caller:
     """Who asks and how: what the request's headers say, apart from the body.
 
-    `wants_confidence` asks for how sure the model was, in the answer, where the backend can tell.
+    `key` is set where that key is a virtual one. `wants_confidence` asks for how sure the model
+    was, in the answer, where the backend can tell.
     """
 
     request_id: str
@@ -63,3 +66,4 @@ class Caller:
     tags: Mapping[str, str] = field(default_factory=dict)
     traceparent: str | None = None
     wants_confidence: bool = False
+    key: VirtualKey | None = None

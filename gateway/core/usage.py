@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
+from gateway.core.energy import Reading
+
 UsageSource = Literal["reported", "counted", "estimated"]
 
 
@@ -19,10 +21,10 @@ class Usage:
     `image_input_tokens` are parts of `prompt_tokens`; `reasoning_tokens`, `audio_output_tokens`
     and `image_output_tokens` are parts of `completion_tokens`. What isn't counted in tokens stands
     beside them: `characters` of a text that was spoken, `audio_s` of sound that was heard, in
-    seconds, `searches` of the web that the upstream made. `compute_s` is the time that the local
-    engine spent on this call alone, in seconds; `reported_cost_usd` is the amount that the provider
-    itself put in its usage, `service_tier` the upstream's name of what the call was served at where
-    it said one.
+    seconds, `searches` of the web that the upstream made. `compute_s` is this call's part of the
+    time that a machine of our own worked, in seconds; `reading` is what a meter of that machine
+    counted for it; `reported_cost_usd` is the amount that the provider itself put in its usage,
+    `service_tier` the upstream's name of what the call was served at where it said one.
     """
 
     prompt_tokens: int
@@ -40,6 +42,7 @@ class Usage:
     searches: int = 0
     source: UsageSource = "reported"
     compute_s: float | None = None
+    reading: Reading | None = None
     reported_cost_usd: Decimal | None = None
     service_tier: str | None = None
 

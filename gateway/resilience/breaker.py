@@ -14,6 +14,8 @@ from typing import Literal
 from gateway.core.errors import BackendError, EngineUnavailable, NotCalled, UpstreamError
 
 BreakerState = Literal["closed", "half_open", "open"]
+#: What a process finds out by its own calls: it opened, one request tries it, it works again.
+BreakerNews = Literal["opened", "tried", "closed"]
 
 #: What condemns the deployment's configuration: trying it again soon can't help.
 MISCONFIGURED = frozenset({401, 403, 404})
@@ -32,15 +34,20 @@ class BreakerSettings:
 
 
 class Breaker:
-    """The state of one deployment, as this process has seen it."""
+    """The state of one deployment, as this process has seen it, or learnt it from another."""
 
     def __init__(
-        self, settings: BreakerSettings, clock: Callable[[], float] = time.monotonic
+        self,
+        settings: BreakerSettings,
+        clock: Callable[[], float] = time.monotonic,
+        tell: Callable[[BreakerNews], None] | None = None,
     ) -> None:
+        """`tell` is called with what this process finds out itself."""
         self.settings = settings
         self._clock = clock
+        self._tell = tell
         self._failures = 0
-        self._openings = 0
+        self.openings = 0
         self._era = 0
         self._open_until_s: float | None = None
         self._probing_until_s = 0.0
@@ -69,14 +76,16 @@ class Breaker:
         """
         if self._open_until_s is not None:
             self._probing_until_s = self._clock() + PROBE_S
+            self._found("tried")
         return self._era
 
     def succeeded(self, era: int) -> None:
         """A call was answered."""
         if era == self._era and (self._failures or self._open_until_s is not None):
-            self._failures = self._openings = 0
-            self._open_until_s = None
-            self._probing_until_s = 0.0
+            was_open = self._open_until_s is not None
+            self.learn_closed()
+            if was_open:
+                self._found("closed")
 
     def failed(self, era: int, error: BackendError) -> None:
         """A call failed; what is the request's own fault counts as an answer.
@@ -107,11 +116,40 @@ class Breaker:
         if era == self._era:
             self._probing_until_s = 0.0
 
+    def learn_open(self, for_s: float, openings: int, reason: str) -> None:
+        """Another process has opened its own: leave the deployment alone for so long at least.
+
+        `openings` is how often in a row it was opened. Verdicts on calls that have begun say
+        nothing new.
+        """
+        self._era += 1
+        until_s = self._clock() + for_s
+        self._open_until_s = max(until_s, self._open_until_s or until_s)
+        self._probing_until_s = 0.0
+        self.openings = max(self.openings, openings)
+        self.reason = reason
+
+    def learn_tried(self, for_s: float) -> None:
+        """Another process has a request that tries it: none of ours begins for so long."""
+        if self._open_until_s is not None:
+            self._probing_until_s = max(self._probing_until_s, self._clock() + for_s)
+
+    def learn_closed(self) -> None:
+        """The deployment works."""
+        self._failures = self.openings = 0
+        self._open_until_s = None
+        self._probing_until_s = 0.0
+
+    def _found(self, news: BreakerNews) -> None:
+        if self._tell is not None:
+            self._tell(news)
+
     def _open(self, asked_s: float) -> None:
         settings = self.settings
         self._era += 1
-        cooldown_s = min(settings.cooldown_s * 2**self._openings, settings.longest_cooldown_s)
+        cooldown_s = min(settings.cooldown_s * 2**self.openings, settings.longest_cooldown_s)
         cooldown_s *= random.uniform(1, 1 + _JITTER)  # noqa: S311 (jitter, not a secret)
-        self._openings = min(self._openings + 1, 16)
+        self.openings = min(self.openings + 1, 16)
         self._probing_until_s = 0.0
         self._open_until_s = self._clock() + max(cooldown_s, asked_s)
+        self._found("opened")

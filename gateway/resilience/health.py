@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import bisect
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
-from gateway.core.errors import DeploymentResting, Overloaded
+from gateway.core.errors import (
+    BackendError,
+    DeploymentResting,
+    Overloaded,
+    StreamInterrupted,
+    UpstreamUnavailable,
+)
+from gateway.core.forwarding import ForwardedRequest
+from gateway.core.request import ChatRequest
 from gateway.resilience.admission import Full, Slots
-from gateway.resilience.breaker import Breaker, BreakerSettings, BreakerState
+from gateway.resilience.breaker import Breaker, BreakerNews, BreakerSettings, BreakerState
 
 #: A refused client may come again after this; the queue moves faster than that.
 RETRY_BUSY_AFTER_S = 1.0
@@ -29,9 +38,15 @@ class Capacity:
 class DeploymentHealth:
     """One deployment's breaker, places, and waits for a first item."""
 
-    def __init__(self, name: str, breaker: BreakerSettings, capacity: Capacity) -> None:
+    def __init__(
+        self,
+        name: str,
+        breaker: BreakerSettings,
+        capacity: Capacity,
+        tell: Callable[[BreakerNews], None] | None = None,
+    ) -> None:
         self.name = name
-        self.breaker = Breaker(breaker)
+        self.breaker = Breaker(breaker, tell=tell)
         self.slots = Slots(capacity.most, capacity.most_waiting, capacity.wait_s)
         self._newest: deque[float] = deque(maxlen=_REMEMBERED)
         self._sorted: list[float] = []
@@ -97,13 +112,15 @@ class Health:
 
     def __init__(self, known: Iterable[DeploymentHealth] = ()) -> None:
         self._known = {one.name: one for one in known}
+        #: Told, with the deployment's name, what this process finds out of it.
+        self.watcher: Callable[[str, BreakerNews], None] | None = None
 
     def of(
         self, breaker: BreakerSettings, capacities: Mapping[str, Capacity]
     ) -> Mapping[str, DeploymentHealth]:
         """The health of these deployments: as it is known, or new with these settings."""
         new = {
-            name: DeploymentHealth(name, breaker, capacity)
+            name: DeploymentHealth(name, breaker, capacity, partial(self._found, name))
             for name, capacity in capacities.items()
             if name not in self._known
         }
@@ -119,6 +136,11 @@ class Health:
             known[name].settings(breaker, capacity)
         return known
 
+    def breaker(self, name: str) -> Breaker | None:
+        """A deployment's breaker; None of one that isn't known."""
+        found = self._known.get(name)
+        return None if found is None else found.breaker
+
     def breaker_states(self) -> dict[str, BreakerState]:
         """By deployment: closed, half_open or open."""
         return {name: one.breaker.state for name, one in self._known.items()}
@@ -130,3 +152,17 @@ class Health:
     def queues(self) -> dict[str, int]:
         """By deployment: calls that wait for a place."""
         return {name: one.slots.waiting for name, one in self._known.items()}
+
+    def _found(self, name: str, news: BreakerNews) -> None:
+        if self.watcher is not None:
+            self.watcher(name, news)
+
+
+def is_telling(request: ChatRequest | ForwardedRequest, error: BackendError) -> bool:
+    """Whether a failure says something of the deployment as a model to chat with.
+
+    That an upstream has no such file, or no images, doesn't; that it can't be reached does.
+    """
+    if isinstance(request, ChatRequest):
+        return True
+    return isinstance(error, UpstreamUnavailable | StreamInterrupted)

@@ -53,7 +53,17 @@ class Sessions:
 
     def answered(self, session: Session, deployment: str) -> None:
         """Remember who answered."""
-        self._last[session] = (deployment, self._clock())
+        self._remember(session, deployment, self._clock())
+
+    def learn(self, session: Session, deployment: str, age_s: float) -> None:
+        """Another process's answer, so many seconds ago: it counts if it is the newest."""
+        answered_s = self._clock() - age_s
+        found = self._last.get(session)
+        if age_s <= self._ttl_s and (found is None or found[1] < answered_s):
+            self._remember(session, deployment, answered_s)
+
+    def _remember(self, session: Session, deployment: str, answered_s: float) -> None:
+        self._last[session] = (deployment, answered_s)
         self._last.move_to_end(session)
         while len(self._last) > self._most:
             self._last.popitem(last=False)

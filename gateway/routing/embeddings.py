@@ -11,7 +11,7 @@ from gateway.core.deployment import Deployment
 from gateway.core.errors import CapabilityMissing, EngineUnavailable, ModelNotFound
 from gateway.core.names import ServedName
 from gateway.core.request import Caller, ChatRequest
-from gateway.routing.names import AUTO
+from gateway.routing.names import AUTO, check_allowed
 
 #: What an encoder on this machine understands of a request.
 _LOCAL_FIELDS = frozenset({"model", "input", "encoding_format", "dimensions", "user"})
@@ -45,9 +45,14 @@ class EmbeddingsRouter:
     def decide(self, request: ChatRequest, caller: Caller) -> RouteDecision:
         """Choose a deployment.
 
-        Raises ModelNotFound, CapabilityMissing, or EngineUnavailable where none can be called.
+        Raises ModelNotFound, ModelNotAllowed, CapabilityMissing, or EngineUnavailable where none
+        can be called.
         """
         name = self._named(request.model)
+        named = self._by_name.get(name)
+        check_allowed(
+            caller, request.model, (name, *((named.name, *named.aliases) if named else ()))
+        )
         asked = self._deployments if name == AUTO else (self._by_name[name],)
         verdicts = [(one, _exclusion(one, request)) for one in asked]
         excluded = tuple(exclusion for _, exclusion in verdicts if exclusion is not None)
@@ -132,10 +137,19 @@ class Decider(Protocol):
         """Choose one, without I/O."""
 
 
+class ChatDecider(Decider, Protocol):
+    """One that knows a cheaper choice."""
+
+    def degraded(
+        self, request: ChatRequest, caller: Caller, decision: RouteDecision
+    ) -> RouteDecision | None:
+        """The small tier in place of what was decided; None where it can't."""
+
+
 class ByEndpoint:
     """Embeddings have a decider of their own; everything else is the router's."""
 
-    def __init__(self, router: Decider, embeddings: Decider) -> None:
+    def __init__(self, router: ChatDecider, embeddings: Decider) -> None:
         self._router = router
         self._embeddings = embeddings
 
@@ -143,3 +157,11 @@ class ByEndpoint:
         """Choose a deployment."""
         decider = self._embeddings if request.wire == "embeddings" else self._router
         return decider.decide(request, caller)
+
+    def degraded(
+        self, request: ChatRequest, caller: Caller, decision: RouteDecision
+    ) -> RouteDecision | None:
+        """The small tier in place of what was decided; None of embeddings, which can't be mixed."""
+        if request.wire == "embeddings":
+            return None
+        return self._router.degraded(request, caller, decision)

@@ -8,6 +8,8 @@ from gateway.core.decision import RouteDecision
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.errors import CapabilityMissing, EngineUnavailable, ModelNotFound
 from gateway.core.forwarding import PASSTHROUGH, ForwardedRequest
+from gateway.core.request import Caller
+from gateway.routing.names import AUTO, check_allowed
 
 BACKEND = "openai"
 _AUTO = ("auto", "auto:", "auto@")
@@ -24,11 +26,11 @@ class ForwardingRouter:
         self._usual = [one for one in usual if one.backend == BACKEND and one.tier is Tier.LARGE]
         self._version = version
 
-    def decide(self, request: ForwardedRequest) -> RouteDecision:
+    def decide(self, request: ForwardedRequest, caller: Caller) -> RouteDecision:
         """Choose a deployment, without I/O.
 
         Raises CapabilityMissing where the one that is named can't serve it, ModelNotFound or
-        EngineUnavailable where there is none to call.
+        EngineUnavailable where there is none to call, ModelNotAllowed where the key may not.
         """
         model = request.model
         named = self._by_name.get(model)
@@ -45,6 +47,10 @@ class ForwardingRouter:
                 param="model",
             )
         chosen = self._default(request) if named is None else named
+        # What names no model goes where routing might have sent it.
+        unnamed = () if model else (AUTO,)
+        own = () if model and named is None else (chosen.name, *chosen.aliases)
+        check_allowed(caller, model, (*unnamed, *own))
         if chosen.unavailable is not None:
             message = f"The deployment {chosen.name} can't be called now ({chosen.unavailable})."
             raise EngineUnavailable(message, status=503)

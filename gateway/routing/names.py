@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import NoReturn
 
 from gateway.core.deployment import Deployment
-from gateway.core.errors import InvalidRequest, ModelNotFound
+from gateway.core.errors import InvalidRequest, ModelNotAllowed, ModelNotFound
 from gateway.core.names import ServedName
 from gateway.core.request import Caller
 from gateway.routing.policy import Policy
@@ -52,12 +52,15 @@ class Names:
     def asked(self, model: str, caller: Caller) -> Asked:
         """What a model name and the caller's headers ask for.
 
-        Raises ModelNotFound, or InvalidRequest for a bad threshold or policy.
+        Raises ModelNotFound, ModelNotAllowed, or InvalidRequest for a bad threshold or policy.
         """
+        sent = model
         if model not in self._by_name and not _is_routing_name(model):
             model = self._mapped(model)
         pinned = self._by_name.get(model)
         if pinned is not None:
+            own = () if pinned.adapter else (pinned.name, *pinned.aliases)
+            check_allowed(caller, sent, (model, *own))
             return Asked(pinned=pinned)
         threshold = caller.threshold
         name = caller.policy
@@ -68,6 +71,7 @@ class Names:
         policy = self._default_policy if name is None else self._policies.get(name)
         if policy is None:
             self._unknown_policy(str(name), from_model=model.startswith(f"{AUTO}:"))
+        check_allowed(caller, sent, (AUTO, f"{AUTO}:{policy.name}"))
         return Asked(policy=policy, threshold=threshold)
 
     def served(self) -> list[ServedName]:
@@ -100,6 +104,18 @@ class Names:
         if from_model:
             raise ModelNotFound(message, param="model")
         raise InvalidRequest(message, param="x-gateway-policy")
+
+
+def check_allowed(caller: Caller, sent: str, names: Iterable[str]) -> None:
+    """Whether the caller's key may ask for what has these names. Raises ModelNotAllowed."""
+    key = caller.key
+    if key is None or key.models is None or key.allows((sent, *names)):
+        return
+    allowed = ", ".join(sorted(key.models))
+    asked = f"the model '{sent}'" if sent else "this endpoint"
+    raise ModelNotAllowed(
+        f"The key '{key.name}' may not use {asked}; it may use: {allowed}.", param="model"
+    )
 
 
 def _is_routing_name(model: str) -> bool:

@@ -22,7 +22,7 @@ from gateway.core.request import Caller, ChatRequest
 from gateway.routing.affinity import Affinity, is_continued, session_of
 from gateway.routing.capability import CapabilityFilter, needs_of
 from gateway.routing.classifier import Assessment, Messages
-from gateway.routing.names import Asked, Names
+from gateway.routing.names import AUTO, Asked, Names
 from gateway.routing.policy import Policy, TierUsd
 
 Fallback = Literal["any_tier", "same_tier", "none"]
@@ -122,6 +122,36 @@ class Router:
             score = decision.score if forced is None else forced
             asked.policy.source.observe(score, lambda: self._tier_usd(request))
         return decision
+
+    def degraded(
+        self, request: ChatRequest, caller: Caller, decision: RouteDecision
+    ) -> RouteDecision | None:
+        """The small tier in place of what was decided, for want of money; None where it can't.
+
+        Its members have to be able to serve the request, and its key to ask for them.
+        """
+        needs = needs_of(request)
+        key = caller.key
+        eligible = [
+            one
+            for one in self._deployments
+            if one.tier is Tier.SMALL
+            and (key is None or key.allows((AUTO, one.name, *one.aliases)))
+            and self._filter.exclusion(one, request, needs) is None
+        ]
+        if not eligible:
+            return None
+        chosen, *others = self._in_order(eligible, _Weighed(Tier.SMALL), is_live=True)
+        return replace(
+            decision,
+            deployment=chosen,
+            reason="budget",
+            fallbacks=() if self._fallback == "none" else tuple(others),
+            propensity=1.0,
+            runner_up=next(iter(others), None),
+            cascade=None,
+            escalation=None,
+        )
 
     def explain(self, request: ChatRequest, caller: Caller) -> Explanation:
         """The decision that `decide` makes where chance doesn't, with what led to its score."""

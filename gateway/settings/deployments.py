@@ -17,6 +17,7 @@ from gateway.settings.section import (
     Name,
     Positive,
     Section,
+    Zone,
     is_routing_name,
 )
 
@@ -31,7 +32,9 @@ class DeploymentSettings(Section):
     serves: Literal["chat", "embeddings"] = "chat"
     aliases: tuple[Name, ...] = ()
     price: PriceSettings | None = None
+    power_w: Positive | None = None
     context_window: int | None = Field(None, ge=1)
+    max_output_tokens: int | None = Field(None, ge=1)
     capabilities: tuple[Capability, ...] | None = None
     languages: tuple[Language, ...] | None = None
     retries: int = Field(2, ge=0, le=10)
@@ -55,10 +58,13 @@ class DeploymentSettings(Section):
     default_max_tokens: int = Field(4096, ge=1)
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     stream_usage: bool = True
+    electricity_zone: Zone | None = None
+    gpus: tuple[Annotated[int, Field(ge=0)], ...] = ()
     # The local engine
     dtype: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     threads: int | None = Field(None, ge=1)
     kv_cache_mb: int | None = Field(None, ge=1)
+    share_prompt_cache: bool = False
     idle_unload_s: Positive | None = None
     adapters: dict[Name, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
 
@@ -93,6 +99,12 @@ class DeploymentSettings(Section):
             raise ValueError("the anthropic backend serves chat alone")
         if self.backend == "local" and self.base_url is not None:
             raise ValueError("base_url has no meaning for the local backend")
+        if self.backend == "local" and self.electricity_zone is not None:
+            raise ValueError(
+                "electricity_zone is for vendors' models: see energy.grams_co2_per_kwh"
+            )
+        if self.gpus and self.backend != "openai":
+            raise ValueError("gpus are those of an upstream with the openai backend")
         if self.adapters and (self.backend, self.serves) != ("local", "chat"):
             raise ValueError("adapters are for local models that chat")
         if any(is_routing_name(name) for name in self.adapters):

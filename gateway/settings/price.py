@@ -71,17 +71,23 @@ class HoursSettings(TieredRateSettings):
 
 
 class PriceSettings(TieredRateSettings):
-    """Rates by token, by service tier and by hour of the day; or USD per hour of compute."""
+    """Rates by token, by service tier and by hour of the day; or USD per hour of compute.
+
+    `includes_electricity` says that nothing comes on top for it, as with a rented machine.
+    """
 
     service_tiers: dict[ServiceTier, Factor | TieredRateSettings] = Field(default_factory=dict)
     hours: tuple[HoursSettings, ...] = ()
     usd_per_hour: UsdRate | None = None
+    includes_electricity: bool = False
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         per_token = (self.input, self.output)
         if self.usd_per_hour is not None:
-            if self.model_dump(exclude={"usd_per_hour"}, exclude_defaults=True):
+            if self.model_dump(
+                exclude={"usd_per_hour", "includes_electricity"}, exclude_defaults=True
+            ):
                 raise ValueError("give usd_per_hour or rates per million tokens, not both")
         elif any(rate is None for rate in per_token):
             raise ValueError("input and output are both needed (or usd_per_hour alone)")

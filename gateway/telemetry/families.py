@@ -90,6 +90,18 @@ UNPRICED = Family(
     ("deployment",),
     "Attempts that used tokens whose price is unknown: their cost is in no sum.",
 )
+ENERGY = Family(
+    "gateway_energy_wh_total",
+    "counter",
+    ("deployment", "energy_source"),
+    "Electricity that calls took, in watt-hours: measured, or estimated and how (docs/energy.md).",
+)
+CO2 = Family(
+    "gateway_co2_grams_total",
+    "counter",
+    ("deployment", "energy_source"),
+    "Greenhouse gas of that electricity, in grams of CO2 equivalent.",
+)
 OVERHEAD = Family(
     "gateway_overhead_seconds",
     "histogram",
@@ -152,10 +164,17 @@ LEDGER_WRITTEN = Family(
     "gateway_ledger_written_rows_total", "counter", (), "Rows written to the database."
 )
 LEDGER_DROPPED = Family("gateway_ledger_dropped_rows_total", "counter", (), "Rows that were lost.")
+REDIS_CONNECTED = Family(
+    "gateway_redis_connected",
+    "gauge",
+    (),
+    "1 while every web process is connected to the Redis that gateways share; absent without one.",
+    merged="min",
+)
 FAMILIES = (
     *(BUILD, ROUTER, WORKERS, HTTP_RESPONSES, HTTP_IN_FLIGHT, REQUEST_DURATION),
-    *(REQUESTS, ATTEMPTS, RETRIES, TOKENS, COST, UNPRICED, OVERHEAD, SCORE),
+    *(REQUESTS, ATTEMPTS, RETRIES, TOKENS, COST, UNPRICED, ENERGY, CO2, OVERHEAD, SCORE),
     *(ATTEMPT_DURATION, TTFT, BREAKER, QUEUE, LEDGER_UP, LEDGER_WAITING, LEDGER_SPOOLED),
-    *(LEDGER_LAG, LEDGER_WRITTEN, LEDGER_DROPPED),
+    *(LEDGER_LAG, LEDGER_WRITTEN, LEDGER_DROPPED, REDIS_CONNECTED),
 )
 BY_NAME = {family.name: family for family in FAMILIES}

@@ -35,6 +35,7 @@ class Sources:
     breaker_states: Callable[[], Mapping[str, str]]
     queues: Callable[[], Mapping[str, int]]
     ledger: Callable[[], LedgerFigures]
+    redis_is_connected: Callable[[], bool | None] = lambda: None
 
 
 class Metrics:
@@ -109,6 +110,9 @@ class Metrics:
         self._row(families.LEDGER_LAG)[0] = ledger.lag_s
         self._row(families.LEDGER_WRITTEN)[0] = ledger.written
         self._row(families.LEDGER_DROPPED)[0] = ledger.dropped
+        is_connected = sources.redis_is_connected()
+        if is_connected is not None:
+            self._row(families.REDIS_CONNECTED)[0] = is_connected
 
     def _attempt_series(self, entry: LedgerEntry) -> tuple[memoryview[float], ...]:
         labels = (entry.deployment, entry.tier, entry.reason, entry.outcome)
@@ -153,6 +157,19 @@ class Metrics:
             found[5][0] += 1
         else:
             found[4][0] += float(cost.usd)
+        if entry.energy_wh is not None and entry.energy_source is not None:
+            self._consume(entry.deployment, entry.energy_source, entry.energy_wh, entry.co2_g)
+
+    def _consume(self, deployment: str, source: str, wh: float, co2_g: float | None) -> None:
+        key = ("energy", deployment, source)
+        found = self._series.get(key)
+        if found is None:
+            found = self._series[key] = (
+                self._row(families.ENERGY, deployment, source),
+                self._row(families.CO2, deployment, source),
+            )
+        found[0][0] += wh
+        found[1][0] += co2_g or 0
 
     def _row(self, family: Family, *labels: str) -> memoryview[float]:
         return self._board.row(family.name, labels, family.width)

@@ -90,6 +90,8 @@ def test_sums_by_model_are_exact_and_say_what_they_leave_out(reader: LedgerReade
             "completion_tokens": 40,
             "cost_usd": "0.00000625",
             "unpriced": 1,
+            "energy_wh": None,
+            "co2_g": None,
         },
         {
             "model": "smollm2",
@@ -98,6 +100,8 @@ def test_sums_by_model_are_exact_and_say_what_they_leave_out(reader: LedgerReade
             "completion_tokens": 20,
             "cost_usd": "0.000001",
             "unpriced": 0,
+            "energy_wh": None,
+            "co2_g": None,
         },
     ]
 

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from gateway.api.keys import KeyRing
+from gateway.api.keys import NOBODY, KeyRing
 from gateway.core.errors import Unauthorized
 
 
@@ -12,16 +12,17 @@ def scope(path: str = "/v1/models", **headers: str) -> dict[str, Any]:
 
 
 def test_without_keys_everybody_is_let_in() -> None:
-    assert KeyRing([]).identify(scope()) is None
+    assert KeyRing([]).identify(scope()) == NOBODY
 
 
 def test_a_known_key_gives_its_id_and_not_itself() -> None:
     ring = KeyRing(["sk-other", "sk-right"])
-    key_id = ring.identify(scope(authorization="Bearer sk-right"))
-    assert key_id is not None
-    assert "sk-right" not in key_id
-    assert key_id == ring.identify(scope(authorization="bearer   sk-right"))
-    assert key_id != ring.identify(scope(authorization="Bearer sk-other"))
+    identity = ring.identify(scope(authorization="Bearer sk-right"))
+    assert identity.key_id is not None
+    assert identity.key is None
+    assert "sk-right" not in identity.key_id
+    assert identity == ring.identify(scope(authorization="bearer   sk-right"))
+    assert identity != ring.identify(scope(authorization="Bearer sk-other"))
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,6 @@ def test_anything_else_is_refused_without_naming_a_key(headers: dict[str, str]) 
 @pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens"])
 def test_anthropics_header_counts_on_its_own_endpoints(path: str) -> None:
     ring = KeyRing(["sk-right"])
-    assert ring.identify(scope(path, x_api_key="sk-right")) is not None
+    assert ring.identify(scope(path, x_api_key="sk-right")).key_id
     with pytest.raises(Unauthorized):
         ring.identify(scope("/v1/messagesx", x_api_key="sk-right"))

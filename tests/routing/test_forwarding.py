@@ -3,6 +3,7 @@ import pytest
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.errors import CapabilityMissing, EngineUnavailable, GatewayError, ModelNotFound
 from gateway.core.forwarding import ForwardedRequest
+from gateway.core.request import Caller
 from gateway.routing.forwarding import ForwardingRouter
 
 SMALL = Deployment("mini", Tier.SMALL, "openai", "mini", ("tiny",))
@@ -18,7 +19,7 @@ def decided(model: str, *deployments: Deployment) -> Deployment:
     known = deployments or ALL
     usual = [one for one in known if one is not VECTORS]
     decision = ForwardingRouter(known, usual, version="r").decide(
-        ForwardedRequest("POST", "/images/edits", "/v1/images/edits", model=model)
+        ForwardedRequest("POST", "/images/edits", "/v1/images/edits", model=model), Caller("r")
     )
     assert (decision.reason, decision.score, decision.fallbacks) == ("passthrough", None, ())
     return decision.deployment

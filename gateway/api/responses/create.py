@@ -12,6 +12,7 @@ from starlette.types import Receive, Scope, Send
 
 from gateway.accounting.response_shelf import ResponseShelf
 from gateway.accounting.responses import KeptResponse
+from gateway.api.admission import admit
 from gateway.api.body import ClientLeft, read_body
 from gateway.api.endpoint import Live
 from gateway.api.exchange import Exchange, exchange_of
@@ -52,7 +53,7 @@ class ResponsesEndpoint:
             return
 
     async def _respond(self, asked: Asked, caller: Caller, exchange: Exchange, send: Send) -> None:
-        reply = await self._begun(asked, caller)
+        reply = await self._begun(asked, caller, exchange)
         exchange.entry = reply.entry
         first, entry = reply.first, reply.entry
         first.ignored = own_names(first.ignored, "responses") + asked.ignored
@@ -68,12 +69,13 @@ class ResponsesEndpoint:
             async with aclosing(self._kept_at_end(reply, events, asked, caller)) as rest:
                 await send_stream(send, replace(reply, rest=rest), events)
 
-    async def _begun(self, asked: Asked, caller: Caller) -> Reply:
+    async def _begun(self, asked: Asked, caller: Caller, exchange: Exchange) -> Reply:
         previous = asked.previous_response_id
         earlier: list[dict[str, Any]] = []
         if previous is not None and self._shelf is not None:
             earlier = await self._shelf.conversation(previous, caller.key_id)
         request = asked.chat_request(earlier)
+        await admit(exchange, request)
         try:
             return await self._live.pipeline.answer(request, caller)
         except GatewayError as error:

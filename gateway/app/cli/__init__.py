@@ -19,6 +19,8 @@ COMMANDS = {
     "score": ("score", "Score a file of prompts."),
     "costs": ("costs", "Show what calls cost, from the ledger."),
     "prices": ("prices", "List what deployments and models cost, and where that is from."),
+    "keys": ("keys", "Make, list, change, replace and end virtual keys."),
+    "budget": ("budget", "Show what keys have spent of their budgets."),
     "replay": ("replay", "Replay the ledger at other thresholds, without a call."),
     "calibrate": ("calibrate", "Solve policies' targets for thresholds, on your ledger."),
     "train": ("train", "Train the router from a data folder, or correct it by rated traffic."),
@@ -35,8 +37,11 @@ def _application(arguments: Sequence[str]) -> typer.Typer:
     asked = [name for name in arguments[:1] if name in COMMANDS]
     for name in asked or COMMANDS:
         module, summary = COMMANDS[name]
-        function = getattr(importlib.import_module(f"gateway.app.cli.{module}"), name)
-        application.command(name=name, short_help=summary)(function)
+        command = getattr(importlib.import_module(f"gateway.app.cli.{module}"), name)
+        if isinstance(command, typer.Typer):
+            application.add_typer(command, name=name, short_help=summary)
+        else:
+            application.command(name=name, short_help=summary)(command)
     return application
 
 

@@ -7,9 +7,10 @@ from typing import Annotated, Literal
 
 import typer
 
+from gateway.accounting.filters import Filters
 from gateway.accounting.known_models import known_model, known_models
 from gateway.accounting.price_list import PricedModel, priced_deployment_of, priced_model
-from gateway.accounting.query import Filters, LedgerReader
+from gateway.accounting.query import LedgerReader
 from gateway.accounting.repricing import reprice
 from gateway.app.cli.costs import Format, When
 from gateway.app.cli.options import ConfigFile, refuse, settings_or_exit

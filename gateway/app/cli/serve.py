@@ -12,6 +12,7 @@ import typer
 from gateway.app.cli.options import ConfigFile, exit_if_refused, refuse
 from gateway.app.source import ConfigSource
 from gateway.backends.local.process import ENCODER, ENGINE, EngineProcess
+from gateway.core.errors import LedgerUnavailable
 from gateway.settings import DEFAULT_PATH, Environment, Settings
 
 
@@ -42,7 +43,10 @@ def serve(
         }
         from gateway.app.server import Launch, run
 
-        typer.echo(f"slm-gateway on http://{settings.server.host}:{settings.server.port}/v1")
+        address = f"http://{settings.server.host}:{settings.server.port}"
+        typer.echo(f"slm-gateway on {address}/v1")
+        if settings.dashboard.enabled:
+            typer.echo(f"dashboard on {address}/dashboard")
         with exit_if_refused():
             status = run(Launch(source, settings, environment, sockets))
     if status:
@@ -57,10 +61,22 @@ def _refuse_open_door(settings: Settings, environment: Environment) -> None:
     from gateway.app.loopback import is_loopback
 
     host = settings.server.host
-    if not environment.client_keys(settings) and not is_loopback(host):
+    if environment.client_keys(settings) or is_loopback(host):
+        return
+    from gateway.accounting.access.book import KeyBook
+
+    book = KeyBook(settings.ledger.url)
+    try:
+        book.read()
+    except LedgerUnavailable as error:
+        refuse(f"{error.message} Set {settings.auth.api_keys_env} to serve {host} without them.")
+    finally:
+        book.stop()
+    if not book.has_keys:
         refuse(
             f"Without client keys the gateway serves this machine only, not {host}: set "
-            f"{settings.auth.api_keys_env} to one or more keys, separated by commas."
+            f"{settings.auth.api_keys_env} to one or more keys, separated by commas, or make one "
+            "with `slm-gateway keys create`."
         )
 
 
@@ -78,7 +94,9 @@ def _engines(settings: Settings, environment: Environment) -> dict[str, EnginePr
             starts_lazily=entry.serves == "embeddings",
             adapters=entry.adapters,
             kv_cache_mb=entry.kv_cache_mb,
+            shares_prompts=entry.share_prompt_cache,
             idle_unload_s=entry.idle_s,
+            powercap=settings.energy.powercap,
         )
         for entry in settings.deployments
         if entry.backend == "local"

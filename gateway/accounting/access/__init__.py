@@ -1,0 +1,1 @@
+"""Virtual keys, and what is spent with them."""

@@ -1,0 +1,1 @@
+"""What processes tell each other through Redis: which deployments rest, and who answered whom."""
