@@ -13,14 +13,11 @@ from gateway.accounting.access.budget_reader import BudgetReader
 from gateway.accounting.access.budgets import Budgets, Need
 from gateway.accounting.access.keys import KeyStore
 from gateway.accounting.access.reserving import Reserver
-from gateway.accounting.database import open_for_writing
 from gateway.accounting.pricing import pico_of
-from gateway.accounting.row import row_of
-from gateway.accounting.writing import write_rows
 from gateway.core.access import Budget
-from gateway.core.entry import LedgerEntry
 from gateway.core.errors import LedgerUnavailable
 from gateway.core.price import Cost
+from tests.accounting.ledger_entries import entry, record
 
 NOW = datetime.now(UTC)
 
@@ -40,26 +37,11 @@ def shown(url: str, *names: str) -> list[str]:
 
 
 def book(url: str, key_id: str, number: int, usd: str | None) -> None:
-    """Write the row of a call."""
+    """Write the row of a call, twice: as after a commit that nobody heard of."""
     cost = Cost(None if usd is None else Decimal(usd), "computed")
-    entry = LedgerEntry(
-        request_id=f"req_{number}",
-        attempt=1,
-        ts=datetime.now(UTC),
-        endpoint="/v1/chat/completions",
-        model_requested="m",
-        deployment="d",
-        tier="large",
-        reason="pinned",
-        router_version="r",
-        stream=False,
-        key_id=key_id,
-        cost=cost,
-    )
-    engine = open_for_writing(url, durable=False)
-    write_rows(engine, [row_of(entry)])
-    write_rows(engine, [row_of(entry)])  # as after a commit that nobody heard of
-    engine.dispose()
+    ended = entry(request_id=f"req_{number}", ts=datetime.now(UTC), key_id=key_id, cost=cost)
+    for _ in range(2):
+        record(url, ended)
 
 
 @contextmanager
