@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from gateway.accounting.access import reserving
 from gateway.accounting.access.budget_reader import BudgetReader
 from gateway.accounting.access.budgets import Budgets, Need
 from gateway.accounting.access.keys import KeyStore
@@ -99,6 +100,19 @@ def test_what_a_dead_process_held_counts_until_its_lease_is_over(ledger_url: str
         while other.reserve([need(key_id, 1)], [])[0] is not None:
             pass
         assert shown(ledger_url, "reserved_usd") == ["1", "ok"]
+
+
+def test_a_reservation_whose_row_is_lost_ends_in_the_end(
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key_id = made(ledger_url, "2")
+    with reserver(ledger_url) as one:
+        one.reserve([need(key_id, 0)], [])
+        one.renew()
+        assert shown(ledger_url, "reserved_usd") == ["1", "ok"]
+        monkeypatch.setattr(reserving, "LONGEST_CALL_S", 0.0)
+        one.renew()
+        assert shown(ledger_url, "reserved_usd") == ["0", "ok"]
 
 
 async def test_many_at_once_share_a_transaction_and_one_that_leaves_holds_nothing(
