@@ -61,31 +61,49 @@ def highest_cost(
         usage = _most_forwarded(request, price)
     else:
         usage = _most_asked(request, deployment, ceiling)
-    amount = amount_of(usage, _dearest(price))
+    served = price.for_service(_service_tier(request))
+    if served is None:
+        return None
+    amount = amount_of(usage, _dearest(served))
     return None if amount is None else pico_of(min(amount, MAX_USD))
 
 
 def _dearest(price: Price) -> Price:
-    """The price with its dearest rate of each side for every token."""
+    """The price with its dearest rate of each side, at any length, for every token."""
     if price.usd_per_hour is not None:
         return price
-    output = price.usd_per_million_output
+    lengths = (price, *(tier.price for tier in price.tiers))
     return Price(
         price.price_id,
-        usd_per_million_input=_highest(
-            price.usd_per_million_input,
-            price.usd_per_million_cached_input,
-            price.usd_per_million_cache_write,
-            price.usd_per_million_cache_write_1h,
-            price.usd_per_million_audio_input,
-            price.usd_per_million_image_input,
-        ),
+        usd_per_million_input=_highest(*(getattr(one, name) for one in lengths for name in _INPUT)),
         usd_per_million_output=_highest(
-            output, price.usd_per_million_audio_output, price.usd_per_million_image_output
+            *(getattr(one, name) for one in lengths for name in _OUTPUT)
         ),
         usd_per_million_characters=price.usd_per_million_characters,
         usd_per_audio_hour=price.usd_per_audio_hour,
     )
+
+
+_INPUT = (
+    "usd_per_million_input",
+    "usd_per_million_cached_input",
+    "usd_per_million_cache_write",
+    "usd_per_million_cache_write_1h",
+    "usd_per_million_audio_input",
+    "usd_per_million_image_input",
+)
+_OUTPUT = (
+    "usd_per_million_output",
+    "usd_per_million_audio_output",
+    "usd_per_million_image_output",
+    "usd_per_million_reasoning",
+)
+
+
+def _service_tier(request: ChatRequest | ForwardedRequest) -> str | None:
+    """The service tier that is asked for, in the words of the answers that it leads to."""
+    asked = (request.payload or {}).get("service_tier")
+    return asked.lower() if isinstance(asked, str) else None
 
 
 def _highest(*rates: Decimal | None) -> Decimal | None:

@@ -21,7 +21,7 @@ from gateway.api.embeddings import EmbeddingsFormat
 from gateway.api.parse import parse_chat
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.forwarding import ForwardedRequest
-from gateway.core.price import Price
+from gateway.core.price import Price, PromptTier
 from gateway.core.request import ChatRequest
 from gateway.core.usage import Usage
 
@@ -132,3 +132,16 @@ def test_what_is_passed_on_is_bounded_by_its_unit() -> None:
     assert most(forwarded("/v1/audio/transcriptions", body=b"x" * 7500), heard) == 100_000
     drawn = forwarded("/v1/images/generations", payload={"n": 2})
     assert most(drawn) == FRAME_TOKENS + 2 * 2 * MOST_FORWARDED_OUTPUT
+
+
+def test_a_long_prompt_and_a_dearer_service_are_reserved_at_their_rates() -> None:
+    longer = PromptTier(10, Price("p>10", Decimal(7), Decimal(9)))
+    fast = Price("p+priority", Decimal(20), Decimal(40))
+    price = Price("p", Decimal(1), Decimal(2), tiers=(longer,), service_tiers=(("priority", fast),))
+    usual = most(chat(max_tokens=1), price=price)
+    assert usual == most(chat(max_tokens=1), price=longer.price)
+    dear, ordinary = (chat(max_tokens=1, service_tier=tier) for tier in ("priority", "standard"))
+    assert most(dear, price=price) == most(ordinary, price=fast)
+    assert most(chat(service_tier="default", max_tokens=1), price=price) == usual
+    unknown = chat(max_tokens=1, service_tier="scale")
+    assert highest_cost(unknown, LARGE, price, Ceiling()) is None
