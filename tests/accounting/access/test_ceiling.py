@@ -138,10 +138,9 @@ def test_a_long_prompt_and_a_dearer_service_are_reserved_at_their_rates() -> Non
     longer = PromptTier(10, Price("p>10", Decimal(7), Decimal(9)))
     fast = Price("p+priority", Decimal(20), Decimal(40))
     price = Price("p", Decimal(1), Decimal(2), tiers=(longer,), service_tiers=(("priority", fast),))
-    usual = most(chat(max_tokens=1), price=price)
-    assert usual == most(chat(max_tokens=1), price=longer.price)
-    dear, ordinary = (chat(max_tokens=1, service_tier=tier) for tier in ("priority", "standard"))
+    ordinary, dear, unknown = (
+        chat(max_tokens=1, service_tier=tier) for tier in ("standard", "priority", "provided")
+    )
+    assert most(ordinary, price=price) == most(ordinary, price=longer.price)
     assert most(dear, price=price) == most(ordinary, price=fast)
-    assert most(chat(service_tier="default", max_tokens=1), price=price) == usual
-    unknown = chat(max_tokens=1, service_tier="scale")
     assert highest_cost(unknown, LARGE, price, Ceiling()) is None
