@@ -36,9 +36,7 @@ from gateway.core.errors import (
     LowConfidence,
     NotCalled,
     NotPayable,
-    StreamInterrupted,
     UpstreamTimeout,
-    UpstreamUnavailable,
     reason_of,
 )
 from gateway.core.forwarding import ForwardedRequest
@@ -55,7 +53,7 @@ from gateway.core.interfaces import (
 from gateway.core.price import Price
 from gateway.core.request import Caller, ChatRequest
 from gateway.resilience.attempts import Attempt, AttemptPlan, CautiousPlan
-from gateway.resilience.health import DeploymentHealth
+from gateway.resilience.health import DeploymentHealth, is_telling
 from gateway.resilience.hedging import Hedging
 from gateway.resilience.race import Race
 
@@ -340,7 +338,7 @@ class Pipeline:
             meter.give_up(error)
             raise
         except GatewayError as error:
-            if isinstance(error, BackendError) and _is_telling(work.request, error):
+            if isinstance(error, BackendError) and is_telling(work.request, error):
                 verdict = partial(breaker.failed, era, error)
             meter.fail(error)
             raise
@@ -348,7 +346,7 @@ class Pipeline:
             reason = reason_of(cancelled)
             if isinstance(reason, DeadlinePassed) and attempt.number == 1:
                 late = UpstreamTimeout(reason.message)
-                if _is_telling(work.request, late):
+                if is_telling(work.request, late):
                     verdict = partial(breaker.failed, era, late)
             meter.cut(reason)
             raise
@@ -364,16 +362,6 @@ class Pipeline:
                 self.in_flight -= 1
         if self._wait_written is not None:
             await self._wait_written()
-
-
-def _is_telling(request: ChatRequest | ForwardedRequest, error: BackendError) -> bool:
-    """Whether a failure says something of the deployment as a model to chat with.
-
-    That an upstream has no such file, or no images, doesn't; that it can't be reached does.
-    """
-    if isinstance(request, ChatRequest):
-        return True
-    return isinstance(error, UpstreamUnavailable | StreamInterrupted)
 
 
 def _new_entry(work: _Work, attempt: Attempt) -> LedgerEntry:
