@@ -16,8 +16,9 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 #: How long a writer waits for another process's transaction, in seconds.
 BUSY_TIMEOUT_S = 5.0
 
-#: What SQLite's writer may keep in memory.
+#: What SQLite's writer may keep in memory, and pages of 4 KB that its log may grow to.
 _CACHE_KB = 32 * 1024
+_CHECKPOINT_PAGES = 8000
 
 #: When PostgreSQL counts as away, in libpq's words: a connection whose other end has vanished would
 #: otherwise hold its thread for hours. Seconds, the last one milliseconds.
@@ -231,8 +232,10 @@ def open_for_writing(url: str, *, durable: bool, connections: int = 1) -> Engine
     @sa.event.listens_for(engine, "connect")
     def _set_up(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute(f"PRAGMA synchronous={synchronous}")
-        # The pages of the indexes that a random request id leads to.
+        # Sums of all tags and indexes of all keys are written to again and again: they are kept
+        # at hand, and many commits are copied into the file at once.
         connection.execute(f"PRAGMA cache_size=-{_CACHE_KB}")
+        connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:

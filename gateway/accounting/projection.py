@@ -7,7 +7,7 @@ price there. What has no price is counted as unknown, never as free.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -111,6 +111,11 @@ def _kept(row: Mapping[str, Any]) -> Amount:
 
 
 def _moved(row: Mapping[str, Any], price: Price | None) -> Amount:
-    usage = Usage(row["prompt_tokens"], row["completion_tokens"])
-    amount = None if price is None else amount_of(usage, price)
+    """Where longer prompts have other rates, those of the group's mean length."""
+    prompt_tokens = row["prompt_tokens"]
+    amount = None
+    if price is not None:
+        rates = price.for_prompt(prompt_tokens // max(row["requests"], 1))
+        usage = Usage(prompt_tokens, row["completion_tokens"])
+        amount = amount_of(usage, replace(rates, tiers=()))
     return Amount(0, row["requests"]) if amount is None else Amount(pico_of(amount))

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
-from itertools import chain
 from typing import Any
 
 import orjson
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from gateway.accounting.bulk import insert_many
 from gateway.accounting.daily_tags import DailyTags, tag_hash, tag_names
 from gateway.accounting.database import PICO_A_MICRO, daily_totals
 from gateway.accounting.histogram import bin_of, with_counts
@@ -41,34 +41,6 @@ ESCALATED, REPEATED = "escalated", "repeated"
 
 #: A client that leaves, or a hedge that is beaten, is nobody's error.
 NO_ERRORS = frozenset({"ok", "cancelled"})
-
-#: Parameters of one statement: 25 rows of the ledger, which every SQLite takes. SQLite gives
-#: Python's lock away at every statement, and a busy event loop may be slow to give it back: 500
-#: single rows take 0.6 s then, 20 statements 0.1 s.
-_PARAMETERS = 1100
-
-
-def insert_many(
-    connection: Connection,
-    table: str,
-    columns: Sequence[str],
-    rows: Sequence[tuple[Any, ...]],
-    on_conflict: str = "",
-) -> None:
-    """Many rows a statement; past SQLAlchemy's compiler, which takes longer than the database."""
-    mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-    at_once = _PARAMETERS // len(columns)
-    for start in range(0, len(rows), at_once):
-        part = rows[start : start + at_once]
-        statement = _statement(table, tuple(columns), mark, len(part)) + on_conflict
-        connection.exec_driver_sql(statement, tuple(chain.from_iterable(part)))
-
-
-@lru_cache(maxsize=256)
-def _statement(table: str, columns: tuple[str, ...], mark: str, rows: int) -> str:
-    one = f"({', '.join([mark] * len(columns))})"
-    names = ", ".join(columns)
-    return f"INSERT INTO {table} ({names}) VALUES {', '.join([one] * rows)}"  # noqa: S608 (our own names)
 
 
 def add_to_totals(connection: Connection, rows: Sequence[Row], tags: DailyTags) -> None:
@@ -121,7 +93,7 @@ def add_calls(connection: Connection, additions: Iterable[Addition]) -> None:
     columns = (*_key(call_totals), *SUM_COLUMNS, "errors", "latency_counts", "ttft_counts")
     ordered = sorted(groups)
     values = [(*group, *groups[group].sums, groups[group].errors, "{}", "{}") for group in ordered]
-    insert_many(connection, call_totals.name, columns, values, _adding(call_totals, "errors"))
+    insert_many(connection, call_totals, columns, values, _adding(call_totals, "errors"))
     # The rows are locked now, so nobody else changes the texts before this transaction ends.
     stored = _texts_of(connection, call_totals, groups, ("latency_counts", "ttft_counts"))
     values = [
@@ -130,7 +102,7 @@ def add_calls(connection: Connection, additions: Iterable[Addition]) -> None:
         if groups[group].latencies
     ]
     replacing = _replacing(call_totals, "latency_counts", "ttft_counts")
-    insert_many(connection, call_totals.name, columns, values, replacing)
+    insert_many(connection, call_totals, columns, values, replacing)
 
 
 def add_scores(connection: Connection, additions: Iterable[Addition]) -> None:
@@ -152,7 +124,7 @@ def add_scores(connection: Connection, additions: Iterable[Addition]) -> None:
     # Makes the rows where there are none, and locks them where there are.
     locking = [(*group, "{}") for group in sorted(groups)]
     kept = f" ON CONFLICT ({', '.join(_key(score_totals))}) DO UPDATE SET bins = score_totals.bins"
-    insert_many(connection, score_totals.name, columns, locking, kept)
+    insert_many(connection, score_totals, columns, locking, kept)
     stored = _texts_of(connection, score_totals, groups, ("bins",))
     values = []
     for group in sorted(groups):
@@ -161,7 +133,7 @@ def add_scores(connection: Connection, additions: Iterable[Addition]) -> None:
             earlier = bins.get(place, (0,) * _WHOLE)
             bins[place] = [one + more for one, more in zip(earlier, added, strict=False)]
         values.append((*group, orjson.dumps(bins).decode()))
-    insert_many(connection, score_totals.name, columns, values, _replacing(score_totals, "bins"))
+    insert_many(connection, score_totals, columns, values, _replacing(score_totals, "bins"))
 
 
 def add_tags(connection: Connection, additions: Iterable[Addition], tags: DailyTags) -> None:
@@ -182,7 +154,7 @@ def add_tags(connection: Connection, additions: Iterable[Addition], tags: DailyT
     _add_sums(connection, daily_tag_totals, by_model)
     _add_sums(connection, daily_tag_key_totals, by_key)
     once = " ON CONFLICT DO NOTHING"
-    insert_many(connection, ledger_tags.name, ("tag_hash", "ts"), sorted(index), once)
+    insert_many(connection, ledger_tags, ("tag_hash", "ts"), sorted(index), once)
 
 
 class _Calls:
@@ -245,7 +217,7 @@ def _add(total: list[Any], addends: Sequence[Any]) -> None:
 def _add_sums(connection: Connection, table: sa.Table, groups: Mapping[Group, list[Any]]) -> None:
     columns = (*_key(table), *SUM_COLUMNS)
     values = [(*group, *groups[group]) for group in sorted(groups)]
-    insert_many(connection, table.name, columns, values, _adding(table))
+    insert_many(connection, table, columns, values, _adding(table))
 
 
 @lru_cache(maxsize=16)

@@ -139,7 +139,7 @@ class _Segment:
     @classmethod
     def new(cls, folder: Path, *, sync: bool) -> _Segment:
         """An empty file that nobody else can adopt."""
-        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         while True:
             path = folder / f"{time.time_ns()}-{uuid.uuid4().hex[:12]}.rows"
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o600)

@@ -12,6 +12,7 @@ from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
 from gateway.accounting.access.tables import ID_PREFIX, reservations
+from gateway.accounting.bulk import insert_many
 from gateway.accounting.daily_tags import DailyTags, tag_hash, tag_names
 from gateway.accounting.database import (
     conversations,
@@ -19,7 +20,7 @@ from gateway.accounting.database import (
     ledger,
     responses,
 )
-from gateway.accounting.rollup import add_to_totals, days_and_tags, insert_many
+from gateway.accounting.rollup import add_to_totals, days_and_tags
 from gateway.accounting.totals import call_totals, ledger_tags, score_totals
 
 Row = dict[str, Any]
@@ -97,10 +98,10 @@ def _insert(connection: Connection, rows: Sequence[Row], tags: DailyTags) -> Non
     if not rows:
         return
     tags.admit(connection, days_and_tags(rows))
-    insert_many(connection, "ledger", _COLUMNS, [_values(row) for row in rows])
+    insert_many(connection, ledger, _COLUMNS, [_values(row) for row in rows])
     add_to_totals(connection, rows, tags)
     kept = [itemgetter(*_KEPT)(row) for row in rows if row["messages"] is not None]
-    insert_many(connection, "conversations", _KEPT, kept)
+    insert_many(connection, conversations, _KEPT, kept)
     _end_reservations(connection, rows)
 
 

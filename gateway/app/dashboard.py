@@ -114,7 +114,9 @@ class Dashboard:
     def _price(self, tier: Tier) -> Price | None:
         """A tier's price by the token: what depends on time is averaged over output tokens."""
         deployment = priced_deployment(self._live.gateway.deployments, tier)
-        price = None if deployment is None else deployment.price
+        price = None
+        if deployment is not None and deployment.price is not None:
+            price = deployment.price.at(datetime.now(UTC))
         if deployment is None or price is None or not is_timed(price):
             return price
         average = average_usd_per_million_output(self._reader, deployment.name)

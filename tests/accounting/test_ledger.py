@@ -22,7 +22,6 @@ from gateway.accounting.ledger import Ledger
 from gateway.accounting.query import LedgerReader
 from gateway.accounting.row import COLUMNS
 from gateway.core.certainty import Certainty
-from gateway.core.entry import LedgerEntry
 from gateway.core.errors import LedgerUnavailable
 from gateway.core.price import Cost
 from gateway.core.usage import Usage
@@ -156,6 +155,7 @@ def test_a_row_is_in_the_database_within_a_second(ledger_url: str) -> None:
 
 async def test_wait_written_returns_once_the_row_can_be_read(ledger_url: str) -> None:
     with running(ledger_url, durable=True, flush_interval_s=60) as ledger:
+        eventually(lambda: ledger.not_ready() is None)
         for count in range(1, 6):
             ledger.put(entry())
             await asyncio.wait_for(ledger.wait_written(), 10)
@@ -502,19 +502,6 @@ def test_the_largest_row_stays_under_a_kilobyte(tmp_path: Path) -> None:
 
 def _columns() -> list[str]:
     return [column.name for column in database.ledger.columns]
-
-
-def test_put_costs_next_to_nothing() -> None:
-    ledger, one = Ledger("sqlite:///never-opened.db", queue_size=100_000), entry()
-    best_s = min(_timed_puts(ledger, one) for _ in range(5))
-    assert best_s < 5e-6
-
-
-def _timed_puts(ledger: Ledger, one: LedgerEntry) -> float:
-    started_s = time.perf_counter()
-    for _ in range(5000):
-        ledger.put(one)
-    return (time.perf_counter() - started_s) / 5000
 
 
 def test_old_rows_go_and_their_totals_stay(ledger_url: str) -> None:

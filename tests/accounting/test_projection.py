@@ -13,7 +13,7 @@ from gateway.accounting.pricing import amount_of, usd_of, usd_text
 from gateway.accounting.projection import Amount, Group, groups_of, saving_of
 from gateway.accounting.replay import sweep
 from gateway.core.deployment import Tier
-from gateway.core.price import Price
+from gateway.core.price import Price, PromptTier
 from gateway.core.usage import Usage
 
 PRICES = {
@@ -100,6 +100,17 @@ def test_without_a_price_nothing_is_free() -> None:
     assert at_threshold(groups, 0).unknown == 4
     saving = saving_of(groups)
     assert (saving.compared, saving.unknown) == (0, 4)
+
+
+def test_many_short_prompts_arent_priced_as_a_long_one() -> None:
+    longer = Price("large>1000", Decimal(5), Decimal(20))
+    tiered = Price("large", Decimal("2.5"), Decimal(10), tiers=(PromptTier(1000, longer),))
+    row = {"policy": None, "tier": "small", "bin": 3, "requests": 100, "prompt_tokens": 100_000}
+    row |= {"completion_tokens": 0, "cost_usd": "0.1", "unpriced": 0}
+    [short] = groups_of([row], {Tier.LARGE: tiered})
+    assert usd_of(short.moved.pico) == Decimal("0.25")
+    [long] = groups_of([{**row, "requests": 50}], {Tier.LARGE: tiered})
+    assert usd_of(long.moved.pico) == Decimal("0.5")
 
 
 def test_what_later_attempts_cost_is_spent_and_only_what_is_inevitable_isnt_lost() -> None:

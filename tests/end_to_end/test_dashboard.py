@@ -10,6 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from openai import AsyncOpenAI
 from playwright.async_api import Browser, Error, Page, expect
@@ -235,6 +236,7 @@ async def test_the_playground_routes_and_sends(browser: Browser, filled: Running
         await expect(page.locator("#answer")).to_have_text(ANSWER)
         await expect(outcome).to_contain_text("gpt-4o answered for $0.0")
         newest = filled.ledger_rows(1, stream=True)[0]
+        assert newest["tags"] == {"from": "dashboard"}
         await expect(page.locator("#explanation")).to_contain_text(f"${newest['cost_usd']} (")
         await expect(page.locator(f"tr[data-request={newest['request_id']}]")).to_be_visible()
         await page.locator("#own-threshold").fill("1")
@@ -248,6 +250,22 @@ async def test_the_playground_routes_and_sends(browser: Browser, filled: Running
         kept = await page.evaluate("JSON.stringify([{...localStorage}, document.cookie, location])")
         assert CLIENT_KEY not in kept
     assert CLIENT_KEY not in filled.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [("figures?span=1y", 400), ("requests/none", 200), ("none", 404), ("static/none.js", 404)],
+)
+def test_what_it_cant_answer_is_told_in_the_envelope(
+    filled: RunningGateway, path: str, status: int
+) -> None:
+    authorized = {"authorization": f"Bearer {CLIENT_KEY}"}
+    answer = httpx.get(f"{filled.url}/dashboard/{path}", headers=authorized)
+    assert answer.status_code == status
+    if status >= 400:
+        assert answer.json()["error"]["type"] == "invalid_request_error"
+    foreign = {**authorized, "sec-fetch-site": "cross-site"}
+    assert httpx.get(f"{filled.url}/dashboard/{path}", headers=foreign).status_code == 403
 
 
 @pytest.mark.parametrize(("size", "scheme"), LOOKS)

@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,40 +48,64 @@ def ledger_url(new_ledger_url: Callable[[], str]) -> str:
 @pytest.fixture(scope="session")
 def postgres_socket_dir() -> Iterator[Path]:
     """The folder of the socket of a PostgreSQL server that lives as long as the tests."""
-    with postgres_server("fsync=off") as folder:  # the data is thrown away
-        yield folder
+    with own_postgres("fsync=off") as server:  # the data is thrown away
+        yield server.home
 
 
 @contextmanager
-def postgres_server(*settings: str) -> Iterator[Path]:
-    """A server with a fresh cluster; yields the folder of its socket, which has no password."""
+def own_postgres(*settings: str) -> Iterator["PostgresServer"]:
+    """A server with a fresh cluster that runs until the block ends, unless it is stopped before."""
     with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
-        home = Path(folder)
-        binaries, owner = _binaries(home), _owner()
-        if owner is not None:
-            os.chown(home, owner, -1)
+        server = PostgresServer(Path(folder), settings)
+        server.start()
+        try:
+            yield server
+        finally:
+            server.stop()
+
+
+class PostgresServer:
+    """A PostgreSQL on a socket in `home`, which keeps its data when it is stopped."""
+
+    def __init__(self, home: Path, settings: Sequence[str] = ()) -> None:
+        self.home = home
+        self._settings = settings
+        self.url = f"postgresql://gateway@/postgres?host={home}"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._binaries, self._owner = _binaries(home), _owner()
+        if self._owner is not None:
+            os.chown(home, self._owner, -1)
+        options = ["--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync"]
         initdb: list[str | Path] = [
-            binaries / "initdb",
+            self._binaries / "initdb",
             "--pgdata",
             home / "data",
             "--username",
             "gateway",
         ]
-        options = ["--auth", "trust", "--encoding", "UTF8", "--locale", "C", "--no-sync"]
         subprocess.run(
-            [*initdb, *options], check=True, cwd=home, stdout=subprocess.DEVNULL, user=owner
+            [*initdb, *options], check=True, cwd=home, stdout=subprocess.DEVNULL, user=self._owner
         )
+
+    def start(self) -> None:
+        """Start it, and see it up."""
         # No TCP port, so that nothing can collide.
-        flags = [flag for setting in ("listen_addresses=", *settings) for flag in ("-c", setting)]
-        command: list[str | Path] = [binaries / "postgres", "-D", home / "data", *flags, "-k", home]
-        with (home / "server.log").open("wb") as log:
-            server = subprocess.Popen(command, cwd=home, stdout=log, stderr=log, user=owner)
-        try:
-            _wait_until_up(server, home)
-            yield home
-        finally:
-            server.send_signal(signal.SIGINT)  # PostgreSQL's "fast shutdown"
-            server.wait(timeout=30)
+        asked = ("listen_addresses=", *self._settings)
+        flags = [flag for setting in asked for flag in ("-c", setting)]
+        data: list[str | Path] = ["-D", self.home / "data", "-k", self.home]
+        command = [self._binaries / "postgres", *data, *flags]
+        with (self.home / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                command, cwd=self.home, stdout=log, stderr=log, user=self._owner
+            )
+        _wait_until_up(self._process, self.home)
+
+    def stop(self) -> None:
+        """Stop it, in the midst of whatever it does: PostgreSQL's "fast shutdown"."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGINT)
+            self._process.wait(timeout=30)
+            self._process = None
 
 
 def _binaries(home: Path) -> Path:

@@ -6,6 +6,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,35 @@ def redis_socket() -> Iterator[Path]:
         finally:
             server.terminate()
             server.wait(timeout=30)
+
+
+class RedisServer:
+    """A Redis on a socket in `home`, which forgets everything when it is stopped."""
+
+    def __init__(self, home: Path) -> None:
+        self.url = f"unix://{home}/redis.sock"
+        self._home = home
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self._process = start_redis(self._home)
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait(10)
+            self._process = None
+
+
+@contextmanager
+def own_redis() -> Iterator[RedisServer]:
+    """A server that isn't started yet, and is stopped when the block ends."""
+    with tempfile.TemporaryDirectory(prefix="redis-") as folder:
+        server = RedisServer(Path(folder))
+        try:
+            yield server
+        finally:
+            server.stop()
 
 
 def start_redis(home: Path) -> "subprocess.Popen[bytes]":

@@ -2,12 +2,10 @@
 
 import asyncio
 import logging
-import tempfile
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from subprocess import Popen
 from typing import Any
 
 import pytest
@@ -16,7 +14,7 @@ import redis
 from gateway.sharing import topic as topics
 from gateway.sharing.bus import EventBus
 from gateway.sharing.topic import Event, Topic
-from tests.servers.redis import start_redis
+from tests.servers.redis import RedisServer, own_redis
 
 
 class Member:
@@ -61,30 +59,10 @@ def url(redis_socket: Path) -> str:
     return f"unix://{redis_socket}"
 
 
-class OwnRedis:
-    """A Redis that a test may stop and start."""
-
-    def __init__(self, home: Path) -> None:
-        self.url = f"unix://{home}/redis.sock"
-        self._home = home
-        self._server: Popen[bytes] | None = None
-
-    def start(self) -> None:
-        self._server = start_redis(self._home)
-
-    def stop(self) -> None:
-        if self._server is not None:
-            self._server.kill()
-            self._server.wait(10)
-            self._server = None
-
-
 @pytest.fixture
-def own_redis() -> Iterator[OwnRedis]:
-    with tempfile.TemporaryDirectory(prefix="redis-") as folder:
-        own = OwnRedis(Path(folder))
-        yield own
-        own.stop()
+def stopped_redis() -> Iterator[RedisServer]:
+    with own_redis() as server:
+        yield server
 
 
 async def test_every_member_but_the_sender_takes_what_is_told(url: str, prefix: str) -> None:
@@ -130,38 +108,38 @@ async def test_what_redis_keeps_is_bounded(url: str, prefix: str) -> None:
 
 
 async def test_a_redis_that_is_away_is_waited_for_by_nobody(
-    own_redis: OwnRedis, prefix: str, caplog: pytest.LogCaptureFixture
+    stopped_redis: RedisServer, prefix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    one, two = Member(own_redis.url, prefix), Member(own_redis.url, prefix)
+    one, two = Member(stopped_redis.url, prefix), Member(stopped_redis.url, prefix)
     with caplog.at_level(logging.WARNING, "gateway.sharing"):
         async with joined(one, two):
             assert one.bus.problem is not None
             one.topic.tell(["while away"])
             await asyncio.sleep(0.5)
-            own_redis.start()
+            stopped_redis.start()
             await until(lambda: two.bodies == [["while away"]])
             assert one.bus.problem is two.bus.problem is None
-            own_redis.stop()
+            stopped_redis.stop()
             await until(lambda: one.bus.problem is not None)
             one.topic.tell(["while away again"])
-            own_redis.start()  # it has lost everything
+            stopped_redis.start()  # it has lost everything
             await until(lambda: ["while away again"] in two.bodies)
             await until(lambda: one.connections == two.connections == 2)
     warned = [record.message for record in caplog.records]
     assert len([text for text in warned if "can't be reached" in text]) == 4  # each, each time
     assert len([text for text in warned if "is reached again" in text]) == 4
-    assert not any(own_redis.url in text for text in warned)
+    assert not any(stopped_redis.url in text for text in warned)
 
 
 async def test_events_beyond_the_bound_are_forgotten_oldest_first(
-    own_redis: OwnRedis, prefix: str, monkeypatch: pytest.MonkeyPatch
+    stopped_redis: RedisServer, prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(topics, "MOST_WAITING", 300)
-    one, two = Member(own_redis.url, prefix), Member(own_redis.url, prefix)
+    one, two = Member(stopped_redis.url, prefix), Member(stopped_redis.url, prefix)
     async with joined(one, two):
         for number in range(1000):
             one.topic.tell([number])
-        own_redis.start()
+        stopped_redis.start()
         await until(lambda: len(two.taken) == 300)
     assert two.bodies == [[number] for number in range(700, 1000)]
 

@@ -10,7 +10,7 @@ from starlette.types import Scope
 
 from gateway.api.errors import ForeignPage, SignInNeeded
 from gateway.api.exchange import header
-from gateway.core.errors import GatewayError, Unauthorized
+from gateway.core.errors import Forbidden, GatewayError, Unauthorized
 
 DASHBOARD = "/dashboard"
 
@@ -30,13 +30,18 @@ def admissible(scope: Scope) -> Scope:
 
 
 def in_a_browsers_words(error: GatewayError) -> GatewayError:
-    """The dashboard's answer to an error: for want of a key a browser asks its user."""
-    if not isinstance(error, Unauthorized):
-        return error
-    return SignInNeeded(
-        "The dashboard needs a key of this gateway: give it as the password, under any user "
-        "name, or send it as 'Authorization: Bearer KEY'."
-    )
+    """The dashboard's answer to an error: where another key is needed a browser asks its user."""
+    if isinstance(error, Forbidden):
+        return SignInNeeded(
+            "The dashboard shows what all keys do, so a virtual key doesn't open it: give one of "
+            "those that the gateway was started with."
+        )
+    if isinstance(error, Unauthorized):
+        return SignInNeeded(
+            "The dashboard needs a key of this gateway: give it as the password, under any user "
+            "name, or send it as 'Authorization: Bearer KEY'."
+        )
+    return error
 
 
 def with_bearer(scope: Scope) -> Scope:

@@ -43,7 +43,10 @@ def serve(
         }
         from gateway.app.server import Launch, run
 
-        typer.echo(f"slm-gateway on http://{settings.server.host}:{settings.server.port}/v1")
+        address = f"http://{settings.server.host}:{settings.server.port}"
+        typer.echo(f"slm-gateway on {address}/v1")
+        if settings.dashboard.enabled:
+            typer.echo(f"dashboard on {address}/dashboard")
         with exit_if_refused():
             status = run(Launch(source, settings, environment, sockets))
     if status:

@@ -15,13 +15,18 @@ const AT_MOST_EVERY_MS = 2_000;
 const requests = new Requests();
 const whatIf = new WhatIf();
 const playground = new Playground();
-const spendChart = new StackedBars(byId("spend-chart"), (value) => usd(BigInt(Math.round(value * 1e12))), (at) => spendTip(steps[at]));
+const spendChart = new StackedBars(byId("spend-chart"), dollars, (at) => spendTip(steps[at]));
 const callsChart = new StackedBars(byId("calls-chart"), count, (at) => callsTip(steps[at]));
 let span = "24h";
 let steps = [];
 let asked = 0;
 let timer = null;
 let hasFigures = false;
+
+/** A tick of an axis, with as many digits as the others. */
+function dollars(value, _, ticks) {
+  return Math.max(...ticks) >= 1 ? `$${value.toFixed(2)}` : usd(BigInt(Math.round(value * 1e12)));
+}
 
 function stepsOf(figures) {
   const width = figures.step === "hour" ? 3_600_000 : 86_400_000;
@@ -116,7 +121,7 @@ function showLatency(rows) {
     duration(row.p99_ms),
     `${duration(row.ttft_p50_ms)} / ${duration(row.ttft_p99_ms)}`,
     count(row.calls),
-    row.errors ? `${count(row.errors)} (${percent(row.errors, row.calls)})` : "0",
+    element("span", {}, count(row.errors), row.errors ? element("span", { class: "middle" }, ` (${percent(row.errors, row.calls)})`) : ""),
   ]);
   byId("latency").replaceChildren(rows.length ? table(columns, cells, "Latency by deployment") : element("p", { class: "quiet" }, "No calls in this time."));
 }
@@ -136,7 +141,7 @@ function showBudgets(budgets) {
       {},
       element("p", { class: "head" }, element("strong", {}, one.name), element("span", { class: `state ${one.state}` }, one.state)),
       meter,
-      element("p", { class: "quiet", title: exact(spent) }, `${usd(spent)} of ${usd(whole)} a ${one.period} spent${reserved ? `, ${usd(reserved)} reserved` : ""}; over it: ${one.over}${resets}`),
+      element("p", { class: "quiet", title: exact(spent) }, `${usd(spent)} of ${usd(whole)}${one.period === "total" ? "" : ` a ${one.period}`} spent${reserved ? `, ${usd(reserved)} reserved` : ""}; over it: ${one.over}${resets}`),
     );
   });
   byId("budgets").replaceChildren(element("ul", { class: "budgets" }, cards));

@@ -48,6 +48,7 @@ const bars = (fill) => ({ fill: () => fill, stroke: () => fill, width: 0, points
 
 /** Small and large on top of one another, a bar for each step; `errors` stand before them. */
 export class StackedBars {
+  /** `label` tells a tick of the vertical axis, `tip` the bar at a step. */
   constructor(place, label, tip) {
     this.place = place;
     this.label = label;
@@ -78,7 +79,7 @@ export class StackedBars {
     if (!this.data) return;
     this.chart?.remove();
     this.drawn = this.data.length;
-    const [across, up] = axes((_, ticks) => ticks.map(this.label));
+    const [across, up] = axes((_, ticks) => ticks.map((...tick) => this.label(...tick)));
     this.chart = new Chart(
       this.place,
       {

@@ -37,7 +37,8 @@ export class Playground {
 
   get headers() {
     const threshold = byId("own-threshold").value;
-    return threshold === "" ? {} : { "x-gateway-threshold": threshold };
+    const tags = { "x-gateway-tags": "from=dashboard" };
+    return threshold === "" ? tags : { ...tags, "x-gateway-threshold": threshold };
   }
 
   async run(act) {

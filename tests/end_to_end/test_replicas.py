@@ -1,0 +1,393 @@
+"""Two gateways at one PostgreSQL and one Redis behave as one, whatever dies in mid-load."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+import pytest
+import redis
+
+from gateway.accounting.query import LedgerReader
+from tests.gateway_process import RunningGateway, run_cli, running_gateway
+from tests.servers.postgres import PostgresServer, own_postgres
+from tests.servers.redis import RedisServer, own_redis
+from tests.vendor.behaviour import Behaviour
+from tests.vendor.fixture import RunningVendor
+
+MASTER = {"authorization": "Bearer sk-master"}
+#: What one answer costs when it is as long as it may be: 10 tokens at 10 USD a million.
+DEAREST_USD = Decimal("0.0001")
+BRIEF = Behaviour(
+    text="a b c", usage={"prompt_tokens": 1, "completion_tokens": 10, "total_tokens": 11}
+)
+
+
+@dataclass(slots=True)
+class Site:
+    """The servers that replicas share, and what is asked there."""
+
+    postgres: PostgresServer
+    redis: RedisServer
+    vendor: RunningVendor
+    folder: Path
+
+    @contextmanager
+    def replica(self, name: str, **ledger: Any) -> Iterator[RunningGateway]:
+        folder = self.folder / name
+        folder.mkdir(exist_ok=True)
+        url = ledger.pop("url", self.postgres.url)
+        spool = {"spool_dir": str(folder / "spool"), "flush_interval_s": 0.2}
+        config = {**self._config(), "ledger": {"url": url, **spool, **ledger}}
+        env = {"GATEWAY_API_KEYS": "sk-master", "GATEWAY_REDIS_URL": self.redis.url}
+        with running_gateway(folder, config, env=env) as gateway:
+            yield gateway
+
+    def _config(self) -> dict[str, Any]:
+        tiers = [
+            {
+                "name": tier,
+                "tier": tier,
+                "backend": "openai",
+                "model": tier,
+                "base_url": self.vendor.base_url,
+                "price": {"input": 0, "output": 10},
+                "retries": 0,
+            }
+            for tier in ("small", "large")
+        ]
+        unsteady = {**tiers[1], "name": "unsteady", "model": "unsteady"}
+        return {
+            "deployments": [*tiers, unsteady],
+            "routing": {"affinity": {"margin": 1}, "fallback": "none"},
+            "resilience": {"breaker": {"failures": 3, "cooldown_s": 2, "longest_cooldown_s": 2}},
+        }
+
+
+@pytest.fixture(scope="module")
+def site(vendor_server: RunningVendor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    with own_postgres("fsync=off") as postgres, own_redis() as redis:
+        redis.start()
+        yield Site(postgres, redis, vendor_server, tmp_path_factory.mktemp("replicas"))
+
+
+@pytest.fixture(scope="module")
+def running(site: Site) -> Iterator[tuple[RunningGateway, RunningGateway]]:
+    with site.replica("one") as one, site.replica("two") as two:
+        yield one, two
+
+
+@pytest.fixture
+def pair(
+    running: tuple[RunningGateway, RunningGateway], vendor: RunningVendor
+) -> tuple[RunningGateway, RunningGateway]:
+    vendor.always(BRIEF)
+    return running
+
+
+def ask(
+    gateway: RunningGateway, model: str = "large", *, key: str = "sk-master", **headers: str
+) -> httpx.Response:
+    body = {"model": model, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 10}
+    return httpx.post(
+        f"{gateway.base_url}/chat/completions",
+        json=body,
+        headers={"authorization": f"Bearer {key}", **headers},
+        timeout=30,
+    )
+
+
+def until(condition: Callable[..., bool], *given: Any, within_s: float = 20) -> None:
+    deadline_s = time.monotonic() + within_s
+    while not condition(*given):
+        assert time.monotonic() < deadline_s, "it never came true"
+        time.sleep(0.05)
+
+
+def breaker(gateway: RunningGateway, deployment: str) -> float:
+    text = httpx.get(f"{gateway.url}/metrics", headers=MASTER).text
+    line = f'gateway_breaker_state{{deployment="{deployment}"}} '
+    return float(text.partition(line)[2].partition("\n")[0] or 0)
+
+
+def says_of_redis(gateway: RunningGateway, connected: bool) -> bool:
+    """Whether its health and its metrics say so."""
+    text = httpx.get(f"{gateway.url}/metrics", headers=MASTER).text
+    metric = text.partition("\ngateway_redis_connected ")[2].partition("\n")[0]
+    return is_degraded(gateway, "redis") is not connected and float(metric) == connected
+
+
+def is_degraded(gateway: RunningGateway, part: str) -> bool:
+    """Which it says while it serves."""
+    answer = httpx.get(f"{gateway.url}/readyz", timeout=10)
+    assert answer.status_code == 200
+    return str(answer.json()["checks"].get(part, "")).startswith("degraded")
+
+
+def is_well(gateway: RunningGateway, part: str) -> bool:
+    return not is_degraded(gateway, part)
+
+
+def test_what_fails_for_one_rests_for_all_and_one_probe_brings_it_back(
+    site: Site, pair: tuple[RunningGateway, RunningGateway], vendor: RunningVendor
+) -> None:
+    one, two = pair
+    vendor.as_model("unsteady", Behaviour(status=500))
+    for _ in range(3):
+        assert ask(one, "unsteady").status_code == 500
+    until(lambda: breaker(two, "unsteady") == 2)
+    with site.replica("late") as late:
+        asked = len(vendor.received)
+        for gateway in (one, two, late):
+            refused = ask(gateway, "unsteady")
+            assert refused.status_code == 503 or breaker(gateway, "unsteady") == 1
+        vendor.as_model("unsteady", BRIEF)
+        until(lambda: ask(one, "unsteady").status_code == 200)
+        until(lambda: breaker(two, "unsteady") == breaker(late, "unsteady") == 0)
+        assert len(vendor.received) <= asked + 3
+        for gateway in (two, late):
+            assert ask(gateway, "unsteady").status_code == 200
+
+
+def test_a_conversation_stays_on_its_model_wherever_it_goes_on(
+    site: Site, pair: tuple[RunningGateway, RunningGateway]
+) -> None:
+    one, two = pair
+    begun = ask(one, "auto", **{"x-gateway-session": "s1", "x-gateway-threshold": "0"})
+    assert begun.headers["x-gateway-tier"] == "large"
+
+    other = ask(two, "auto", **{"x-gateway-session": "s2", "x-gateway-threshold": "0.9"})
+    assert other.headers["x-gateway-tier"] == "small"
+    until(lambda: "s1" in str(redis_entries(site)))
+    time.sleep(0.2)
+    told = ask(two, "auto", **{"x-gateway-session": "s1", "x-gateway-threshold": "0.9"}).headers
+    assert (told["x-gateway-tier"], told["x-gateway-reason"]) == ("large", "affinity")
+
+
+def redis_entries(site: Site) -> object:
+    with redis.Redis.from_url(site.redis.url) as client:
+        return client.xrange("slm-gateway:sessions")
+
+
+def keys(gateway: RunningGateway, *arguments: str) -> dict[str, Any]:
+    told = json.loads(run_cli("keys", *arguments, "--config", gateway.config, "--format", "json"))
+    first: dict[str, Any] = told[0]
+    return first
+
+
+async def statuses(
+    pair: tuple[RunningGateway, RunningGateway], key: str, count: int
+) -> Counter[int]:
+    """What so many requests at once are answered with, half of them by each."""
+    body = {"model": "large", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 10}
+    async with httpx.AsyncClient(
+        headers={"authorization": f"Bearer {key}"}, timeout=60, limits=httpx.Limits()
+    ) as http:
+        asked = [
+            http.post(f"{gateway.base_url}/chat/completions", json=body)
+            for gateway, _ in zip(itertools.cycle(pair), range(count), strict=False)
+        ]
+        return Counter(answer.status_code for answer in await asyncio.gather(*asked))
+
+
+async def test_keys_budgets_and_rates_are_one(
+    pair: tuple[RunningGateway, RunningGateway],
+) -> None:
+    one, two = pair
+    slow = keys(one, "create", "--name", "slow", "--rpm", "15")
+    poor = keys(two, "create", "--name", "poor", "--budget", f"{40 * DEAREST_USD}/day")
+    for key in (slow, poor):
+        for gateway in pair:
+            assert await asyncio.to_thread(models_status, gateway, key) == 200
+    assert await statuses(pair, slow["key"], 60) == {200: 15, 429: 45}
+    answered = await statuses(pair, poor["key"], 200)
+    assert answered == {200: 40, 429: 160}
+    rows = await asyncio.to_thread(one.ledger_rows, 40, key_id=poor["id"])
+    assert sum(Decimal(row["cost_usd"]) for row in rows) == 40 * DEAREST_USD
+    await asyncio.to_thread(keys, one, "revoke", "slow")
+    for gateway in pair:
+        await asyncio.to_thread(until, is_refused, gateway, slow)
+
+
+def is_refused(gateway: RunningGateway, key: dict[str, Any]) -> bool:
+    return models_status(gateway, key) == 401
+
+
+def models_status(gateway: RunningGateway, key: dict[str, Any]) -> int:
+    return httpx.get(f"{gateway.base_url}/models", headers=bearer(key)).status_code
+
+
+def bearer(key: dict[str, Any]) -> dict[str, str]:
+    return {"authorization": f"Bearer {key['key']}"}
+
+
+@dataclass(slots=True)
+class Load:
+    """Requests over both replicas, as a load balancer spreads them, each with a mark of its own."""
+
+    gateways: tuple[RunningGateway, RunningGateway]
+    prefix: str
+    answered: dict[str, float] = field(default_factory=dict)
+    cut: set[str] = field(default_factory=set)
+    refused: list[str] = field(default_factory=list)
+    ended: bool = False
+
+    async def during(self, work: Callable[[], None]) -> None:
+        """Ask until the work, which blocks, is done."""
+        numbers = itertools.count()
+        async with httpx.AsyncClient(headers=MASTER, timeout=30) as http:
+            askers = [asyncio.create_task(self._ask(http, asker, numbers)) for asker in range(8)]
+            try:
+                await asyncio.to_thread(work)
+            finally:
+                self.ended = True
+                await asyncio.gather(*askers)
+
+    async def _ask(self, http: httpx.AsyncClient, asker: int, numbers: Iterator[int]) -> None:
+        while not self.ended:
+            mark = f"{self.prefix}-{next(numbers)}"
+            stream = asker % 4 > 1
+            url = f"{self.gateways[asker % 2].base_url}/chat/completions"
+            body = {
+                "model": "large",
+                "stream": stream,
+                "messages": [{"role": "user", "content": mark}],
+            }
+            try:
+                answer = await http.post(url, json=body, headers={"x-client-request-id": mark})
+            except httpx.TransportError:
+                self.cut.add(mark)
+                await asyncio.sleep(0.02)
+                continue
+            if answer.status_code != 200 or (stream and "[DONE]" not in answer.text):
+                self.refused.append(answer.text)
+            else:
+                self.answered[mark] = time.monotonic()
+
+    def at_vendor(self, vendor: RunningVendor) -> Counter[str]:
+        """How often the vendor was asked, by mark."""
+        marks = [one.body["messages"][0]["content"] for one in list(vendor.received)]
+        return Counter(mark for mark in marks if mark.startswith(self.prefix))
+
+
+def recorded(url: str, prefix: str) -> Counter[str]:
+    """Rows by mark; none stands there twice, and the totals count each once."""
+    reader = LedgerReader(url)
+    rows = reader.rows(limit=None)
+    attempts = [(row["request_id"], row["attempt"]) for row in rows]
+    assert len(set(attempts)) == len(attempts)
+    assert sum(row["calls"] for row in reader.summary("day")) == len(attempts)
+    marks = [row["client_request_id"] or "" for row in rows]
+    return Counter(mark for mark in marks if mark.startswith(prefix))
+
+
+def wait_until_recorded(url: str, prefix: str, expected: Counter[str]) -> None:
+    until(lambda: not expected - recorded(url, prefix))
+
+
+async def test_redis_away_in_mid_load_costs_no_request(
+    site: Site, pair: tuple[RunningGateway, RunningGateway], vendor: RunningVendor
+) -> None:
+    def stop_and_start() -> None:
+        time.sleep(0.5)
+        site.redis.stop()
+        for gateway in pair:
+            until(says_of_redis, gateway, False)
+        assert ask(pair[0], **{"x-gateway-session": "away"}).status_code == 200
+        site.redis.start()
+        for gateway in pair:
+            until(says_of_redis, gateway, True)
+
+    load = Load(pair, "redis")
+    await load.during(stop_and_start)
+    assert load.refused == []
+    assert load.cut == set()
+    assert len(load.answered) > 50
+    wait_until_recorded(site.postgres.url, "redis", load.at_vendor(vendor))
+    for gateway in pair:
+        log = gateway.log.read_text()
+        assert log.count("this process goes on with what it knows itself") == 1
+        assert str(site.redis.url) not in log
+
+
+def holds_rows(spool: Path) -> bool:
+    return any(path.is_file() and path.stat().st_size for path in spool.rglob("*"))
+
+
+async def test_postgresql_away_in_mid_load_costs_no_row(
+    site: Site, pair: tuple[RunningGateway, RunningGateway], vendor: RunningVendor
+) -> None:
+    spools = [gateway.config.parent / "spool" for gateway in pair]
+
+    def stop_and_start() -> None:
+        time.sleep(0.5)
+        site.postgres.stop()
+        try:
+            for gateway, spool in zip(pair, spools, strict=True):
+                until(is_degraded, gateway, "ledger")
+                until(holds_rows, spool)
+        finally:
+            site.postgres.start()
+        for gateway in pair:
+            until(is_well, gateway, "ledger")
+
+    load = Load(pair, "pg")
+    await load.during(stop_and_start)
+    assert load.refused == []
+    assert load.cut == set()
+    assert len(load.answered) > 50
+    at_vendor = load.at_vendor(vendor)
+    assert set(at_vendor) == set(load.answered)
+    wait_until_recorded(site.postgres.url, "pg", at_vendor)
+    assert recorded(site.postgres.url, "pg") == at_vendor
+
+
+@pytest.mark.parametrize(("durable", "age_s"), [(False, 1), (True, 0)], ids=["default", "durable"])
+async def test_a_replica_killed_in_mid_load_loses_nothing_and_bills_nothing_twice(
+    site: Site, vendor: RunningVendor, durable: bool, age_s: float
+) -> None:
+    name = f"kill_{durable}".lower()
+    with psycopg.connect(site.postgres.url, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {name}".encode())
+    url = f"{site.postgres.url}&options=-csearch_path%3D{name}"
+    given = {"url": url, "durable": durable}
+    vendor.always(BRIEF)
+    with ExitStack() as replicas:
+        doomed, other = (
+            replicas.enter_context(site.replica(f"{name}-{one}", **given)) for one in (1, 2)
+        )
+        load = Load((doomed, other), name)
+        killed_s = 0.0
+
+        def kill() -> None:
+            nonlocal killed_s
+            time.sleep(2)
+            doomed.process.kill()
+            assert doomed.process.wait(10) == -signal.SIGKILL
+            killed_s = time.monotonic()
+            time.sleep(0.5)
+
+        await load.during(kill)
+        assert load.refused == []
+        finished = {one for one, at_s in load.answered.items() if at_s <= killed_s - age_s}
+        after = {one for one, at_s in load.answered.items() if at_s > killed_s}
+        assert len(finished) > 20
+        assert after, "the other one goes on"
+        assert load.cut, "it was killed in mid-load"
+        with site.replica(f"{name}-1", **given):  # it writes what it had spooled
+            wait_until_recorded(url, name, Counter(finished | after))
+    rows, at_vendor = recorded(url, name), load.at_vendor(vendor)
+    assert not rows - at_vendor, "billed twice, or never asked"
+    assert (set(at_vendor) - set(rows)) <= load.cut | (set(load.answered) - finished - after)
