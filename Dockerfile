@@ -1,5 +1,5 @@
-# Build: install into a virtual environment and fetch the small model.
-FROM python:3.11-slim AS build
+# Build: install into a virtual environment and fetch the small model. This image has a C compiler.
+FROM python:3.11 AS build
 WORKDIR /src
 RUN python -m venv /opt/gateway
 ENV PATH=/opt/gateway/bin:$PATH XDG_CACHE_HOME=/opt/cache PIP_NO_CACHE_DIR=1

@@ -8,17 +8,19 @@ LOCAL_PEERS := .bench-local-venv
 # What llama.cpp is built with. Its matrix code for AMX crashed where this was written.
 LLAMA_CMAKE_ARGS ?= $(if $(shell grep -sm1 -ow amx_tile /proc/cpuinfo),-DGGML_NATIVE=OFF \
 	$(foreach unit,AVX AVX2 FMA F16C BMI2 AVX512 AVX512_VBMI AVX512_VNNI AVX512_BF16,-DGGML_$(unit)=ON))
+# The package's own C, which the install compiles where there is a compiler.
+KERNELS := $(wildcard gateway/backends/local/network/kernels/*.[ch])
 # The locks name every package that is needed, and every file's hash.
 INSTALL := $(BIN)/python -m pip install --require-hashes --no-deps
 
-.PHONY: setup serve test check format lock bench bench-local soak clean help
+.PHONY: setup serve test check format lock vendor bench bench-local soak clean help
 
 help:  ## Show what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 20
 
 setup: $(STAMP)  ## Make the virtual environment and install (at once when nothing changed)
 
-$(STAMP): pyproject.toml locks/development.txt locks/cuda.txt locks/torch-cpu.txt
+$(STAMP): pyproject.toml locks/development.txt locks/cuda.txt locks/torch-cpu.txt $(KERNELS)
 	$(PYTHON) -m venv $(VENV)
 	@# A CPU build of torch saves several GB, where pip finds one (on an index, or in a folder).
 	@$(INSTALL) --quiet --requirement locks/torch-cpu.txt 2>/dev/null \
@@ -51,6 +53,9 @@ format: setup  ## Rewrite the code in the house format
 
 lock: setup  ## Resolve pyproject.toml into locks/ (newest versions: make lock UPGRADE=--upgrade)
 	$(BIN)/python locks/write.py $(UPGRADE)
+
+vendor: setup  ## Fetch the dashboard's chart library again, at its pinned version
+	$(BIN)/python locks/vendored.py
 
 bench: setup $(PEERS)/.installed  ## Measure beside nginx, LiteLLM and a bare proxy; write benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks.bench

@@ -21,10 +21,12 @@ from functools import partial
 
 from gateway.accounting.forwarding import ForwardingMeter
 from gateway.accounting.kept_messages import messages_text
+from gateway.accounting.machine import Machine
 from gateway.accounting.meter import AttemptMeter, Meter, PriceCall
 from gateway.core.answer import Item
 from gateway.core.decision import RouteDecision
 from gateway.core.deployment import Deployment
+from gateway.core.energy import Hardware
 from gateway.core.entry import LedgerEntry
 from gateway.core.errors import (
     BackendError,
@@ -34,9 +36,7 @@ from gateway.core.errors import (
     LowConfidence,
     NotCalled,
     NotPayable,
-    StreamInterrupted,
     UpstreamTimeout,
-    UpstreamUnavailable,
     reason_of,
 )
 from gateway.core.forwarding import ForwardedRequest
@@ -46,13 +46,14 @@ from gateway.core.interfaces import (
     Decider,
     Forwarding,
     ForwardingDecider,
+    Metered,
     Purse,
     Sink,
 )
 from gateway.core.price import Price
 from gateway.core.request import Caller, ChatRequest
 from gateway.resilience.attempts import Attempt, AttemptPlan, CautiousPlan
-from gateway.resilience.health import DeploymentHealth
+from gateway.resilience.health import DeploymentHealth, is_telling
 from gateway.resilience.hedging import Hedging
 from gateway.resilience.race import Race
 
@@ -141,6 +142,10 @@ class Pipeline:
         self._hedging = hedging
         self._wait_written = wait_written
         self._keep_messages = keep_messages
+        self._machines = {
+            name: Machine(backend if isinstance(backend, Metered) else None)
+            for name, backend in backends.items()
+        }
         #: Told when an attempt begins; the entry says how it ended.
         self.tracer: AttemptTracer | None = None
         #: For requests that are passed on; None where no endpoint does.
@@ -286,9 +291,12 @@ class Pipeline:
         return backend.call(work.request, deployment, caller, cascade=attempt.cascade)
 
     def _meter(self, work: _Work, deployment: Deployment, entry: LedgerEntry) -> AttemptMeter:
-        if isinstance(work.request, ForwardedRequest):
-            return ForwardingMeter(work.request, work.model_price, entry, self._price_call)
-        return Meter(work.request, deployment, entry, self._price_call)
+        request, machine = work.request, self._machines[deployment.name]
+        if isinstance(request, ChatRequest):
+            return Meter(request, deployment, entry, self._price_call, machine)
+        hardware = deployment.energy if isinstance(deployment.energy, Hardware) else None
+        price_call = self._price_call
+        return ForwardingMeter(request, work.model_price, entry, price_call, hardware, machine)
 
     async def _entered(
         self, work: _Work, deployment: Deployment, entry: LedgerEntry, health: DeploymentHealth
@@ -314,8 +322,8 @@ class Pipeline:
         health = self._health[deployment.name]
         era = await self._entered(work, deployment, entry, health)
         breaker = health.breaker
-        meter = self._meter(work, deployment, entry)
         answering = self._called(work, attempt, entry)
+        meter = self._meter(work, deployment, entry)
         verdict: Callable[[], None] = partial(breaker.gave_up, era)
         try:
             async with aclosing(answering) as items:
@@ -330,7 +338,7 @@ class Pipeline:
             meter.give_up(error)
             raise
         except GatewayError as error:
-            if isinstance(error, BackendError) and _is_telling(work.request, error):
+            if isinstance(error, BackendError) and is_telling(work.request, error):
                 verdict = partial(breaker.failed, era, error)
             meter.fail(error)
             raise
@@ -338,7 +346,7 @@ class Pipeline:
             reason = reason_of(cancelled)
             if isinstance(reason, DeadlinePassed) and attempt.number == 1:
                 late = UpstreamTimeout(reason.message)
-                if _is_telling(work.request, late):
+                if is_telling(work.request, late):
                     verdict = partial(breaker.failed, era, late)
             meter.cut(reason)
             raise
@@ -354,16 +362,6 @@ class Pipeline:
                 self.in_flight -= 1
         if self._wait_written is not None:
             await self._wait_written()
-
-
-def _is_telling(request: ChatRequest | ForwardedRequest, error: BackendError) -> bool:
-    """Whether a failure says something of the deployment as a model to chat with.
-
-    That an upstream has no such file, or no images, doesn't; that it can't be reached does.
-    """
-    if isinstance(request, ChatRequest):
-        return True
-    return isinstance(error, UpstreamUnavailable | StreamInterrupted)
 
 
 def _new_entry(work: _Work, attempt: Attempt) -> LedgerEntry:

@@ -16,6 +16,10 @@ from sqlalchemy.types import TypeDecorator, TypeEngine
 #: How long a writer waits for another process's transaction, in seconds.
 BUSY_TIMEOUT_S = 5.0
 
+#: What SQLite's writer may keep in memory, and pages of 4 KB that its log may grow to.
+_CACHE_KB = 32 * 1024
+_CHECKPOINT_PAGES = 8000
+
 #: When PostgreSQL counts as away, in libpq's words: a connection whose other end has vanished would
 #: otherwise hold its thread for hours. Seconds, the last one milliseconds.
 _PATIENCE = {
@@ -108,8 +112,16 @@ ledger = sa.Table(
     sa.Column("min_logprob", sa.Double),
     sa.Column("first_token_entropy", sa.Double),
     sa.Column("first_token_margin", sa.Double),
+    sa.Column("co2_g", sa.Double),
+    sa.Column("cache_write_1h_tokens", sa.Integer),
+    sa.Column("image_input_tokens", sa.Integer),
+    sa.Column("image_output_tokens", sa.Integer),
+    sa.Column("searches", sa.Integer),
+    sa.Column("service_tier", sa.Text),
     sa.PrimaryKeyConstraint("request_id", "attempt", name="ledger_pkey"),
     sa.Index("ledger_ts", "ts"),
+    sa.Index("ledger_key", "key_id", "ts"),
+    sa.Index("ledger_deployment", "deployment", "ts"),
 )
 
 #: What users said of answers: `score` 0 (useless) to 1 (right). The newest of a request counts.
@@ -168,6 +180,8 @@ daily_totals = sa.Table(
     sa.Column("unpriced", sa.BigInteger, nullable=False),
     sa.Column("cost_micro", sa.BigInteger, nullable=False),
     sa.Column("cost_pico_rest", sa.BigInteger, nullable=False),
+    sa.Column("energy_wh", sa.Double),
+    sa.Column("co2_g", sa.Double),
     sa.PrimaryKeyConstraint(
         "day", "deployment", "model_served", "tier", "key_id", name="daily_totals_pkey"
     ),
@@ -176,12 +190,17 @@ daily_totals = sa.Table(
 
 PICO_A_MICRO = 1_000_000
 
-#: The columns of tokens that have prices of their own, named as in `Usage`.
+#: The columns of what may have prices of its own, named as in `Usage`.
 SPECIAL_TOKENS = (
     "cached_tokens",
     "cache_write_tokens",
+    "cache_write_1h_tokens",
     "audio_input_tokens",
+    "image_input_tokens",
     "audio_output_tokens",
+    "image_output_tokens",
+    "reasoning_tokens",
+    "searches",
 )
 
 
@@ -213,6 +232,10 @@ def open_for_writing(url: str, *, durable: bool, connections: int = 1) -> Engine
     @sa.event.listens_for(engine, "connect")
     def _set_up(connection: sqlite3.Connection, _record: object) -> None:
         connection.execute(f"PRAGMA synchronous={synchronous}")
+        # Sums of all tags and indexes of all keys are written to again and again: they are kept
+        # at hand, and many commits are copied into the file at once.
+        connection.execute(f"PRAGMA cache_size=-{_CACHE_KB}")
+        connection.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:

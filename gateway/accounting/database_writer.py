@@ -16,13 +16,17 @@ from gateway.accounting.spool import Row, Spool
 if TYPE_CHECKING:  # SQLAlchemy is loaded by the thread
     from sqlalchemy.engine import Engine
 
+    from gateway.accounting.daily_tags import DailyTags
+
 _log = logging.getLogger("gateway.ledger")
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 2.0
 _IDLE_S = 5.0
 _RETENTION_EVERY_S = 3600.0
-_DELETED_AT_ONCE = 5000
+#: A slice that keeps no writer waiting for longer than a batch does.
+_DELETED_AT_ONCE = 1000
+_BETWEEN_SLICES_S = 0.05
 
 
 @dataclass(slots=True, eq=False)
@@ -54,9 +58,11 @@ class DatabaseWriter:
         self._batch_size = batch_size
         self._retention = None if retention_days is None else timedelta(days=retention_days)
         self._next_retention_s = 0.0
+        self._is_deleting = False
         self._next_adoption_s = 0.0
         self._offers: SimpleQueue[Batch | None] = SimpleQueue()
         self._engine: Engine | None = None
+        self._tags: DailyTags | None = None
         self._closing = threading.Event()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="ledger-database", daemon=True)
@@ -118,7 +124,8 @@ class DatabaseWriter:
         has_rows = self._spool is not None and self._spool.rows > 0
         is_idle = self.was_open and self.problem is None and not has_rows
         try:
-            while (batch := self._offers.get(is_idle, _IDLE_S)) is not None and batch.withdrawn:
+            wait_s = _BETWEEN_SLICES_S if self._is_deleting else _IDLE_S
+            while (batch := self._offers.get(is_idle, wait_s)) is not None and batch.withdrawn:
                 pass
         except Empty:
             return None
@@ -155,10 +162,12 @@ class DatabaseWriter:
 
     def _store(self, engine: Engine, rows: Sequence[Row]) -> set[int]:
         """Write rows in one transaction; the places of the ones that no database would take."""
+        from gateway.accounting.daily_tags import DailyTags
         from gateway.accounting.writing import write_rows
 
+        self._tags = self._tags or DailyTags()
         try:
-            already = write_rows(engine, rows)
+            already = write_rows(engine, rows, self._tags)
         except Exception as error:
             if not _is_faulty_row(error):
                 raise
@@ -187,6 +196,7 @@ class DatabaseWriter:
         more = delete_expired(engine, now, _DELETED_AT_ONCE)
         if self._retention is not None:
             more |= delete_before(engine, now - self._retention, _DELETED_AT_ONCE)
+        self._is_deleting = more
         if not more:
             self._next_retention_s = time.monotonic() + _RETENTION_EVERY_S
 

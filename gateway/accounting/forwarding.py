@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Mapping
 
 from gateway.accounting.catalogue import catalogue_price, provider_of
+from gateway.accounting.machine import Machine
 from gateway.accounting.meter import AttemptMeter, PriceCall
 from gateway.core.answer import Item
 from gateway.core.deployment import Deployment
+from gateway.core.energy import Hardware
 from gateway.core.entry import LedgerEntry
 from gateway.core.forwarding import ForwardedRequest
 from gateway.core.price import Price
@@ -60,8 +62,11 @@ class ForwardingMeter(AttemptMeter):
         price: Price | None,
         entry: LedgerEntry,
         price_call: PriceCall,
+        hardware: Hardware | None = None,
+        machine: Machine | None = None,
     ) -> None:
-        super().__init__(price, entry, price_call)
+        """`hardware` is what answers, where that is one's own."""
+        super().__init__(price, hardware, entry, price_call, machine)
         self._request = request
 
     def observe(self, item: Item) -> None:

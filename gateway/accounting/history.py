@@ -19,8 +19,9 @@ from gateway.accounting.database import (
     feedback,
     ledger,
 )
+from gateway.accounting.filters import Filters, row_conditions
 from gateway.accounting.pricing import usd_of
-from gateway.accounting.query import Filters, LedgerReader, row_conditions
+from gateway.accounting.query import LedgerReader
 from gateway.accounting.row import usage_in
 from gateway.core.deployment import Tier
 from gateway.core.usage import Usage

@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, TypeGuard
 
+from gateway.accounting.energy import energy_of
+from gateway.accounting.machine import Machine
 from gateway.core.answer import Answer, Item
 from gateway.core.deployment import Deployment
+from gateway.core.energy import Energy, EnergyModel, Hardware
 from gateway.core.entry import LedgerEntry, Outcome
 from gateway.core.errors import (
     BackendError,
@@ -22,14 +25,27 @@ from gateway.core.price import Cost, Price
 from gateway.core.request import ChatRequest
 from gateway.core.usage import Usage, estimate_tokens
 
-PriceCall = Callable[[Usage, Price | None], Cost]
+PriceCall = Callable[[Usage, Price | None, Energy | None], Cost]
 
 
 class AttemptMeter(ABC):
     """Fills one entry; it is complete once `settle` was called."""
 
-    def __init__(self, price: Price | None, entry: LedgerEntry, price_call: PriceCall) -> None:
-        self._price = price
+    def __init__(
+        self,
+        price: Price | None,
+        energy_model: EnergyModel | None,
+        entry: LedgerEntry,
+        price_call: PriceCall,
+        machine: Machine | None,
+    ) -> None:
+        """`machine` is what the calls to one deployment share; None for one of the call's own."""
+        self._price = None if price is None else price.at(entry.ts)
+        self._energy_model = energy_model
+        self._machine = Machine() if machine is None else machine
+        self._began = self._machine.begin()
+        is_hourly = price is not None and price.usd_per_hour is not None
+        self._is_timed = is_hourly or isinstance(energy_model, Hardware)
         self._entry = entry
         self._price_call = price_call
         self._started_s = time.perf_counter()
@@ -46,6 +62,7 @@ class AttemptMeter(ABC):
     def give_up(self, error: LowConfidence) -> None:
         """Note that the attempt was ended for its low confidence; what it used is still billed."""
         self._entry.confidence = error.confidence
+        self._entry.certainty = error.certainty
         self._charge(error.usage)
         self.end("cancelled", 200)
 
@@ -75,10 +92,21 @@ class AttemptMeter(ABC):
         began = entry.ttft_ms is not None or entry.outcome == "cancelled"
         if entry.usage is None and began and (usage := self._unreported()) is not None:
             self._charge(usage)
+        self._machine.end()
 
     def _charge(self, usage: Usage) -> None:
-        self._entry.usage = usage
-        self._entry.cost = self._price_call(usage, self._price)
+        elapsed_s = self._elapsed_ms() / 1e3
+        if self._is_timed and usage.compute_s is None:
+            compute_s = self._machine.since(self._began)
+            reading = self._machine.reading(compute_s, elapsed_s)
+            usage = replace(usage, compute_s=compute_s, reading=reading)
+        entry = self._entry
+        entry.usage = usage
+        energy = energy_of(usage, self._energy_model, elapsed_s)
+        entry.cost = self._price_call(usage, self._price, energy)
+        if energy is not None:
+            entry.energy_wh, entry.co2_g = energy.wh, energy.co2_g
+            entry.energy_source = energy.source
 
     def _elapsed_ms(self) -> float:
         return (time.perf_counter() - self._started_s) * 1e3
@@ -93,8 +121,9 @@ class Meter(AttemptMeter):
         deployment: Deployment,
         entry: LedgerEntry,
         price_call: PriceCall,
+        machine: Machine | None = None,
     ) -> None:
-        super().__init__(deployment.price, entry, price_call)
+        super().__init__(deployment.price, deployment.energy, entry, price_call, machine)
         self._request = request
         self._events = 0
 
@@ -119,12 +148,11 @@ class Meter(AttemptMeter):
 
     def settle(self) -> None:
         """Close the books; of a stream that was cut, the prompt was counted at its beginning."""
-        super().settle()
         usage = self._entry.usage
-        if usage is None or usage.source != "estimated":
-            return
-        if self._events > usage.completion_tokens:
-            self._charge(replace(usage, completion_tokens=self._events))
+        said = self._events
+        if usage is not None and usage.source == "estimated" and said > usage.completion_tokens:
+            self._charge(replace(usage, completion_tokens=said, compute_s=None))
+        super().settle()
 
     def _unreported(self) -> Usage:
         return self._estimate(None)
@@ -139,7 +167,6 @@ class Meter(AttemptMeter):
             prompt_tokens=estimate_tokens(self._request.messages) if known is None else known,
             completion_tokens=completion_tokens,
             source="estimated",
-            compute_s=self._elapsed_ms() / 1e3,
         )
 
 

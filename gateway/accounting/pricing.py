@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
+from gateway.core.energy import Energy
 from gateway.core.price import PICO_USD, UNPRICED, Cost, Price
 from gateway.core.usage import Usage
 
@@ -19,28 +20,47 @@ _SECONDS_AN_HOUR = Decimal(3600)
 _Part = tuple[int, Decimal | None]
 
 
-def cost_of(usage: Usage, price: Price | None) -> Cost:
+def cost_of(usage: Usage, price: Price | None, energy: Energy | None = None) -> Cost:
     """The cost of one call: what the provider itself reported, else the price, else unpriced.
 
-    Tokens of a prompt cache, of audio and of images are billed once, at rates of their own (the
-    usual one where there is none). A rate per hour applies to `usage.compute_s`. A call that uses
-    what has no rate is unpriced.
+    The price is that of the call's time (`Price.at`). Its service tier and the length of its prompt
+    choose the rates. Tokens of a prompt cache, of audio, of images and of thought are billed once,
+    at rates of their own (the usual one where there is none). A rate per hour applies to
+    `usage.compute_s`, one of electricity to `energy`. A call that uses what has no rate is
+    unpriced; so is one at a service tier without a known price, and one of unknown energy where
+    that has a rate.
     """
     reported = usage.reported_cost_usd
     if reported is not None and reported.is_finite() and 0 <= reported <= MAX_USD:
         return Cost(_rounded(reported), "provider")
     if price is None:
         return UNPRICED
-    amount = amount_of(usage, price)
-    if amount is None or amount > MAX_USD:
+    chosen = rates_for(usage, price)
+    amount = None if chosen is None else _amount(usage, chosen, energy)
+    if chosen is None or amount is None or amount > MAX_USD:
         return UNPRICED
-    return Cost(amount, "computed", price.price_id)
+    return Cost(amount, "computed", chosen.price_id)
 
 
-def amount_of(usage: Usage, price: Price) -> Decimal | None:
-    """What a price makes of usage, of one call or of many together; None where a rate lacks."""
+def rates_for(usage: Usage, price: Price) -> Price | None:
+    """What a price charges at a call's service tier and length of prompt; None if unknown."""
+    served = price.for_service(usage.service_tier)
+    return None if served is None else served.for_prompt(usage.prompt_tokens)
+
+
+def amount_of(usage: Usage, price: Price, energy: Energy | None = None) -> Decimal | None:
+    """What a price makes of one call's usage; None where a rate lacks."""
+    chosen = rates_for(usage, price)
+    return None if chosen is None else _amount(usage, chosen, energy)
+
+
+def _amount(usage: Usage, price: Price, energy: Energy | None) -> Decimal | None:
     amount = _by_token(usage, price) if price.usd_per_hour is None else _hourly(usage, price)
-    return None if amount is None else _rounded(amount)
+    if amount is None or price.usd_per_kwh is None:
+        return None if amount is None else _rounded(amount)
+    if energy is None:
+        return None
+    return _rounded(_EXACT.add(amount, _for_energy(energy, price.usd_per_kwh)))
 
 
 def usd_text(usd: Decimal | None) -> str | None:
@@ -66,6 +86,11 @@ def _by_token(usage: Usage, price: Price) -> Decimal | None:
             if rate is None:
                 return None
             total = _EXACT.fma(Decimal(count), rate, total)
+    if usage.searches:
+        if price.usd_per_thousand_searches is None:
+            return None
+        a_search = _EXACT.scaleb(price.usd_per_thousand_searches, Decimal(3))
+        total = _EXACT.fma(Decimal(usage.searches), a_search, total)
     amount = _EXACT.scaleb(total, _MILLION_EXPONENT)
     if not usage.audio_s:
         return amount
@@ -94,6 +119,7 @@ def _output_parts(usage: Usage, price: Price) -> list[_Part]:
         price.usd_per_million_output,
         (usage.audio_output_tokens, price.usd_per_million_audio_output),
         (usage.image_output_tokens, price.usd_per_million_image_output),
+        (usage.reasoning_tokens, price.usd_per_million_reasoning),
     )
 
 
@@ -118,6 +144,10 @@ def _hourly(usage: Usage, price: Price) -> Decimal | None:
 def _by_time(seconds: float, usd_per_hour: Decimal) -> Decimal:
     # `repr` of a float is its shortest exact name; the binary expansion would add 50 digits.
     return _EXACT.divide(_EXACT.multiply(Decimal(repr(seconds)), usd_per_hour), _SECONDS_AN_HOUR)
+
+
+def _for_energy(energy: Energy, usd_per_kwh: Decimal) -> Decimal:
+    return _EXACT.scaleb(_EXACT.multiply(Decimal(repr(energy.wh)), usd_per_kwh), Decimal(-3))
 
 
 def _rounded(amount: Decimal) -> Decimal:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from gateway.accounting.database import iso_z, ledger
+from gateway.accounting.database import SPECIAL_TOKENS, iso_z, ledger
 from gateway.accounting.pricing import pico_of, usd_of, usd_text
 from gateway.core.entry import LedgerEntry
 from gateway.core.usage import Usage
@@ -35,10 +35,11 @@ _TEXT_BYTES = {
     "usage_source": 12,
     "cost_source": 12,
     "price_id": 72,
-    "energy_source": 16,
+    "energy_source": 20,
     "client_request_id": 48,
     "policy": 32,
     "shadow_version": 20,
+    "service_tier": 16,
 }
 _TEXT_LIMITS = tuple(_TEXT_BYTES.items())
 _TAGS_BYTES = 160
@@ -101,6 +102,12 @@ def row_of(entry: LedgerEntry) -> dict[str, Any]:
         "min_logprob": None if sure is None else sure.min_logprob,
         "first_token_entropy": None if sure is None else sure.first_token_entropy,
         "first_token_margin": None if sure is None else sure.first_token_margin,
+        "co2_g": entry.co2_g,
+        "cache_write_1h_tokens": None if usage is None else _count(usage.cache_write_1h_tokens),
+        "image_input_tokens": None if usage is None else _count(usage.image_input_tokens),
+        "image_output_tokens": None if usage is None else _count(usage.image_output_tokens),
+        "searches": None if usage is None else _count(usage.searches),
+        "service_tier": None if usage is None else usage.service_tier,
         "messages": entry.messages,
     }
     for name, limit in _TEXT_LIMITS:
@@ -121,15 +128,9 @@ def shown(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def usage_in(row: Any) -> Usage:
-    """The usage that a row, or the sum of several, tells of; null counts are 0."""
-    return Usage(
-        prompt_tokens=int(row.prompt_tokens or 0),
-        completion_tokens=int(row.completion_tokens or 0),
-        cached_tokens=int(row.cached_tokens or 0),
-        cache_write_tokens=int(row.cache_write_tokens or 0),
-        audio_input_tokens=int(row.audio_input_tokens or 0),
-        audio_output_tokens=int(row.audio_output_tokens or 0),
-    )
+    """The counts that a row, or the sum of several, tells of; null ones are 0."""
+    special: dict[str, Any] = {name: int(getattr(row, name) or 0) for name in SPECIAL_TOKENS}
+    return Usage(int(row.prompt_tokens or 0), int(row.completion_tokens or 0), **special)
 
 
 def tag_text(key: str, value: str) -> str:

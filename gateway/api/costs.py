@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import Annotated, Any, Literal, Protocol
 
 import orjson
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
 
 from gateway.api.exchange import exchange_of
 from gateway.core.errors import Forbidden
@@ -17,6 +19,7 @@ from gateway.core.errors import Forbidden
 Row = Mapping[str, Any]
 
 MOST_ROWS = 10_000
+_ROWS = 100
 
 # PostgreSQL's text holds no NUL.
 _Filter = Annotated[str | None, Query(max_length=256, pattern=r"^[^\x00]*$")]
@@ -28,6 +31,10 @@ class CostReader(Protocol):
     @property
     def rows(self) -> Callable[..., Sequence[Row]]:
         """`rows(limit=…, **filters)`: the newest rows first."""
+
+    @property
+    def batches(self) -> Callable[..., Iterator[Sequence[Row]]]:
+        """`batches(limit=…, **filters)`: the same, some at a time."""
 
     @property
     def summary(self) -> Callable[..., Sequence[Row]]:
@@ -49,12 +56,12 @@ def costs_routes(reader: CostReader) -> APIRouter:
         model: _Filter = None,
         tier: Literal["small", "large"] | None = None,
         tag: Annotated[str | None, Query(max_length=256, pattern=r"^[^\x00]*=[^\x00]*$")] = None,
-        limit: Annotated[int, Query(ge=1, le=MOST_ROWS)] = 100,
+        limit: Annotated[int | None, Query(ge=1, le=MOST_ROWS)] = None,
         output: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
     ) -> Response:
         """Rows (newest first) or, with `by`, sums; amounts are exact decimal strings.
 
-        A virtual key sees its own alone.
+        Without `limit` JSON has 100 of them, and CSV every row. A virtual key sees its own alone.
         """
         exchange = exchange_of(request.scope)
         if not exchange.is_master:
@@ -63,26 +70,33 @@ def costs_routes(reader: CostReader) -> APIRouter:
             key = exchange.key_id
         filters = {"since": since, "until": until, "key": key, "model": model, "tier": tier}
         filters["tag"] = tag
+        if output == "csv" and by is None:
+            batches = iter(reader.batches(limit=limit, **filters))
+            # The first one now: what can't be read is still an error with a status of its own.
+            first = next(batches, [])
+            texts = chain([_csv(first, header=True)], map(_csv, batches))
+            return StreamingResponse(texts, media_type="text/csv")
+        limit = limit or _ROWS
         found = (
             reader.rows(limit=limit, **filters)
             if by is None
             else reader.summary(by, **filters)[:limit]
         )
         if output == "csv":
-            return Response(_csv(found), media_type="text/csv")
+            return Response(_csv(found, header=True), media_type="text/csv")
         body = orjson.dumps({"object": "list", "data": found})
         return Response(body, media_type="application/json")
 
     return router
 
 
-def _csv(rows: Sequence[Row]) -> str:
+def _csv(rows: Sequence[Row], *, header: bool = False) -> str:
     text = io.StringIO()
-    if rows:
-        writer = csv.writer(text, lineterminator="\n")
+    writer = csv.writer(text, lineterminator="\n")
+    if header and rows:
         writer.writerow(rows[0])
-        for row in rows:
-            writer.writerow(
-                [orjson.dumps(v).decode() if isinstance(v, dict) else v for v in row.values()]
-            )
+    for row in rows:
+        writer.writerow(
+            [orjson.dumps(v).decode() if isinstance(v, dict) else v for v in row.values()]
+        )
     return text.getvalue()

@@ -64,10 +64,22 @@ class UnsupportedMediaType(InvalidRequest):
     code = "unsupported_media_type"
 
 
+class ForeignPage(InvalidRequest):
+    """Another site's page asked for what only the gateway's own may have."""
+
+    code = "cross_site_request"
+
+
+class SignInNeeded(Unauthorized):
+    """A browser is to ask its user for a key."""
+
+
 def status_of(error: GatewayError) -> int:
     """The HTTP status that the client gets for this error."""
     if isinstance(error, UnsupportedMediaType):
         return 415
+    if isinstance(error, ForeignPage):
+        return 403
     if isinstance(error, UpstreamError) and error.status is not None:
         is_ours = not 400 <= error.status < 600 or error.status in _GATEWAY_KEY_REFUSED
         return 502 if is_ours else error.status
@@ -92,7 +104,9 @@ def envelope_of(
 def headers_of(error: GatewayError) -> Headers:
     """What the client's SDK needs to know beside the body: when to retry, and whether at all."""
     headers: Headers = []
-    if isinstance(error, Unauthorized):
+    if isinstance(error, SignInNeeded):
+        headers.append((b"www-authenticate", b'Basic realm="slm-gateway", charset="UTF-8"'))
+    elif isinstance(error, Unauthorized):
         headers.append((b"www-authenticate", b"Bearer"))
     if isinstance(error, BackendError | RateLimited) and error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % max(0, math.ceil(error.retry_after_s))))

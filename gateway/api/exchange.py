@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import dataclass, field
 
 from starlette.types import Scope
@@ -18,6 +19,14 @@ SCOPE_KEY = "gateway.exchange"
 _random_bits = random.Random().getrandbits  # noqa: S311
 
 
+def _request_id() -> str:
+    """Milliseconds and 80 random bits: in the order of time, the ledger's index grows at its end.
+
+    At random places each row would dirty a page of its own, once a million of them are there.
+    """
+    return f"req_{time.time_ns() // 1_000_000 << 80 | _random_bits(80):032x}"
+
+
 @dataclass(slots=True)
 class Exchange:
     """The request's id, who called, and (once routed) the ledger entry of the answering attempt.
@@ -26,7 +35,7 @@ class Exchange:
     those that were counted for the request. `headers` are further ones of the answer.
     """
 
-    request_id: str = field(default_factory=lambda: f"req_{_random_bits(128):032x}")
+    request_id: str = field(default_factory=_request_id)
     key_id: str | None = None
     key: VirtualKey | None = None
     limiter: Limiter | None = None

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway.api.admission import settle
 from gateway.api.anthropic_errors import in_the_clients_words
+from gateway.api.dashboard.access import admissible, in_a_browsers_words, is_dashboards
 from gateway.api.errors import envelope, envelope_of, headers_of, status_of
 from gateway.api.exchange import SCOPE_KEY, Exchange
 from gateway.api.keys import KeyRing
@@ -90,7 +91,8 @@ class Gate:
         except GatewayError as error:
             if exchange.status:
                 raise
-            await send_error(send_with_id, error)
+            told = in_a_browsers_words(error) if is_dashboards(path) else error
+            await send_error(send_with_id, told)
         except asyncio.CancelledError as cancelled:
             reason = reason_of(cancelled)
             if reason is None or exchange.status:
@@ -106,11 +108,12 @@ class Gate:
 
     async def _let_in(self, scope: Scope, exchange: Exchange) -> None:
         """Note who calls. Raises Unauthorized or Forbidden."""
-        identity = await self._keys.identity(scope)
+        is_page = is_dashboards(scope["path"])
+        identity = await self._keys.identity(admissible(scope) if is_page else scope)
         exchange.key_id, exchange.key = identity.key_id, identity.key
         if identity.key is None:
             return
-        if scope["path"] in MASTER_PATHS:
+        if is_page or scope["path"] in MASTER_PATHS:
             raise Forbidden("A virtual key may not see what all of them do.")
         if identity.key.rpm is not None or identity.key.tpm is not None:
             exchange.limiter = self.limiter

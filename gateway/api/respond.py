@@ -158,6 +158,9 @@ def cost_fields(entry: LedgerEntry, usd: bytes | None) -> dict[str, Any]:
         "source": cost.source,
         "price_id": cost.price_id,
         "usage_source": entry.usage.source if entry.usage is not None else None,
+        "energy_wh": entry.energy_wh,
+        "co2_g": entry.co2_g,
+        "energy_source": entry.energy_source,
     }
     # A fragment keeps the decimal exact: a float would round it.
     amount = None if usd is None else orjson.Fragment(usd)

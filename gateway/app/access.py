@@ -36,12 +36,13 @@ class Access:
         if self.alerts is not None:
             self.alerts.start()
 
-    def stop(self) -> None:
-        """End. Blocks for a moment."""
-        if self.alerts is not None:
-            self.alerts.stop()
-        self.budgets.stop()
-        self.book.stop()
+    async def stop(self) -> None:
+        """End."""
+        await self.rates.close()
+        parts = (self.alerts, self.budgets, self.book)
+        for part in parts:
+            if part is not None:
+                await asyncio.to_thread(part.stop)
 
 
 def access_of(settings: Settings, environment: Environment) -> Access:

@@ -45,8 +45,13 @@ def backend_of(
         "cache_marks": entry.cache_marks,
     }
     if entry.serves == "embeddings":
-        return OpenAIEmbeddings(**upstream, max_response_bytes=MAX_EMBEDDINGS_BYTES)
-    return OpenAIBackend(**upstream)
+        backend: OpenAIBackend = OpenAIEmbeddings(
+            **upstream, max_response_bytes=MAX_EMBEDDINGS_BYTES
+        )
+    else:
+        backend = OpenAIBackend(**upstream)
+    backend.gpus = entry.gpus
+    return backend
 
 
 def _upstream(entry: DeploymentSettings, environment: Environment) -> dict[str, Any]:

@@ -113,7 +113,7 @@ class Gateway:
         """Close the backends, then write what the ledger still holds."""
         for backend in self.backends.values():
             await backend.stop()
-        await asyncio.to_thread(self.access.stop)
+        await self.access.stop()
         await asyncio.to_thread(self.ledger.stop)
         self.feedback.close()
         if self.responses is not None:

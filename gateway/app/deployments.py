@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from gateway.accounting.catalogue import catalogue_price, context_window, provider_of
+from gateway.app.energy import hardware_of, is_own, remote_energy
+from gateway.app.prices import configured_price
 from gateway.backends.anthropic import REFUSED_FIELDS
 from gateway.backends.local.adapters import (
     AdapterMisfit,
@@ -16,16 +18,23 @@ from gateway.backends.local.adapters import (
 from gateway.backends.local.backend import LOCAL_CAPABILITIES
 from gateway.backends.local.folder import describe, folder_of, vector_size_of
 from gateway.core.deployment import ALL_CAPABILITIES, Capability, Deployment, Tier
-from gateway.core.price import Price
 from gateway.core.request import Wire
-from gateway.settings import ConfigError, DeploymentSettings, Environment, Settings
+from gateway.settings import (
+    ConfigError,
+    DeploymentSettings,
+    EnergySettings,
+    Environment,
+    Settings,
+)
 
 
 def deployments_of(settings: Settings, environment: Environment) -> list[Deployment]:
     """Every configured deployment, in the order of the file."""
     models_dir = environment.models_dir(settings)
     return [
-        _local(entry, models_dir) if entry.backend == "local" else _remote(entry, environment)
+        _local(entry, models_dir, settings.energy)
+        if entry.backend == "local"
+        else _remote(entry, environment, settings.energy)
         for entry in settings.deployments
     ]
 
@@ -57,7 +66,7 @@ def chatting(deployments: Iterable[Deployment]) -> list[Deployment]:
     return [one for one in deployments if one.serves == "chat"]
 
 
-def _local(entry: DeploymentSettings, models_dir: Path) -> Deployment:
+def _local(entry: DeploymentSettings, models_dir: Path, energy: EnergySettings) -> Deployment:
     info = describe(entry.model, models_dir)
     missing = missing_of(entry.model, entry.adapters, models_dir)
     stated = info.context_window if info is not None else None
@@ -72,20 +81,26 @@ def _local(entry: DeploymentSettings, models_dir: Path) -> Deployment:
         context_window=entry.context_window or stated,
         max_output_tokens=entry.max_output_tokens,
         languages=_languages(entry),
-        price=_configured_price(entry),
+        price=configured_price(entry.name, entry.price, energy.usd_per_kwh),
         unavailable=missing,
         wires=_wires(entry),
         serves=entry.serves,
         vector_size=vector_size_of(info.folder) if embeds and info is not None else None,
         adapters=tuple(entry.adapters),
+        energy=hardware_of(entry, energy),
     )
 
 
-def _remote(entry: DeploymentSettings, environment: Environment) -> Deployment:
+def _remote(
+    entry: DeploymentSettings, environment: Environment, energy: EnergySettings
+) -> Deployment:
     keyless = entry.api_key_env is not None and environment.secret(entry.api_key_env) is None
     # Of an upstream that the catalogue doesn't know, it can't know the prices either.
     provider = provider_of(entry.base_url or "") if _needs_catalogue(entry) else None
-    price, window = _configured_price(entry), entry.context_window
+    # A vendor's price holds its electricity; of own hardware it is ours to pay.
+    usd_per_kwh = energy.usd_per_kwh if is_own(entry) else None
+    price = configured_price(entry.name, entry.price, usd_per_kwh)
+    window = entry.context_window
     if provider is not None:
         price = price or catalogue_price(entry.model, provider)
         window = window or context_window(entry.model, provider)
@@ -104,6 +119,7 @@ def _remote(entry: DeploymentSettings, environment: Environment) -> Deployment:
         wires=_wires(entry),
         refused_fields=REFUSED_FIELDS if entry.backend == "anthropic" else frozenset(),
         serves=entry.serves,
+        energy=remote_energy(entry, energy, provider),
     )
 
 
@@ -128,7 +144,7 @@ def _wires(entry: DeploymentSettings) -> frozenset[Wire]:
 
 
 def _needs_catalogue(entry: DeploymentSettings) -> bool:
-    return entry.price is None or entry.context_window is None
+    return entry.price is None or entry.context_window is None or not is_own(entry)
 
 
 def _allowed(entry: DeploymentSettings) -> frozenset[Capability]:
@@ -141,19 +157,3 @@ def _allowed(entry: DeploymentSettings) -> frozenset[Capability]:
 
 def _languages(entry: DeploymentSettings) -> frozenset[str] | None:
     return None if entry.languages is None else frozenset(entry.languages)
-
-
-def _configured_price(entry: DeploymentSettings) -> Price | None:
-    if entry.price is None:
-        return None
-    return Price(
-        price_id=f"config:{entry.name}",
-        usd_per_million_input=entry.price.input,
-        usd_per_million_output=entry.price.output,
-        usd_per_million_cached_input=entry.price.cached_input,
-        usd_per_million_cache_write=entry.price.cache_write,
-        usd_per_million_cache_write_1h=entry.price.cache_write_1h,
-        usd_per_million_audio_input=entry.price.audio_input,
-        usd_per_million_audio_output=entry.price.audio_output,
-        usd_per_hour=entry.price.usd_per_hour,
-    )

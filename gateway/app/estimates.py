@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from gateway.accounting.pricing import cost_of
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.entry import LedgerEntry
 from gateway.core.forwarding import PASSTHROUGH
+from gateway.core.price import Price
 from gateway.core.request import ChatRequest
 from gateway.core.usage import Usage, estimate_tokens
 
@@ -47,7 +49,8 @@ class Estimates:
         if per_token is not None:
             return Decimal(str(round(per_token * (prompt_tokens + completion_tokens), 12)))
         usage = Usage(prompt_tokens, completion_tokens, source="estimated")
-        return cost_of(usage, deployment.price).usd
+        price = deployment.price
+        return cost_of(usage, None if price is None else price.at(datetime.now(UTC))).usd
 
     def extra_usd(self, request: ChatRequest) -> Decimal | None:
         """What the large tier costs more than the small one; None where unknown."""
@@ -88,7 +91,7 @@ class Estimates:
         self._output_tokens[entry.deployment] = average + _WEIGHT * (new - average)
         price = self._deployments[entry.deployment].price
         tokens = usage.prompt_tokens + usage.completion_tokens
-        if price is not None and price.usd_per_hour is not None and entry.cost.usd and tokens:
+        if price is not None and is_timed(price) and entry.cost.usd and tokens:
             seen = float(entry.cost.usd) / tokens
             known = self._usd_per_token.setdefault(entry.deployment, seen)
             self._usd_per_token[entry.deployment] = known + _WEIGHT * (seen - known)
@@ -96,3 +99,8 @@ class Estimates:
     def _first(self, tier: Tier) -> Deployment | None:
         usable = (d for d in self._deployments.values() if d.tier is tier and not d.unavailable)
         return next(usable, None)
+
+
+def is_timed(price: Price) -> bool:
+    """Whether a call's cost can't be told from its tokens."""
+    return price.usd_per_hour is not None or price.usd_per_kwh is not None

@@ -71,6 +71,8 @@ class LiveGateway:
         self.reloaded: Callable[[], None] | None = None
         self.refusal: str | None = None
         self.reloads = 0
+        #: Set when the server begins to end: streams that have no end of their own stop then.
+        self.ending = asyncio.Event()
 
     async def start(self) -> None:
         """Start the gateway, and begin to watch."""

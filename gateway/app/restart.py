@@ -12,13 +12,18 @@ from gateway.settings import ConfigError, DeploymentSettings, Settings
 
 #: Sections and keys that a reload puts into effect; any other waits.
 _AT_ONCE = frozenset(
-    {"deployments", "routing", "resilience", "ledger.keep_messages", "logging.level"}
+    {
+        *("deployments", "routing", "resilience"),
+        *("ledger.keep_messages", "logging.level"),
+        *("energy.usd_per_kwh", "energy.grams_co2_per_kwh", "energy.pue", "energy.watts_per_core"),
+    }
 )
 
 #: What routing and accounting know of a deployment; the rest makes its backend.
 _NOT_OF_THE_BACKEND = frozenset(
     {
-        *("name", "tier", "aliases", "price", "context_window", "max_output_tokens"),
+        *("name", "tier", "aliases", "price", "power_w", "electricity_zone"),
+        *("context_window", "max_output_tokens"),
         *("capabilities", "languages", "retries", "weight", "queue_timeout_s"),
     }
 )

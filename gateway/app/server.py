@@ -90,6 +90,7 @@ class GracefulServer(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop listening, let requests end, cut those that don't, then stop the gateway."""
+        self._live.ending.set()
         for server in self.servers:
             server.close()
         for sock in sockets or ():

@@ -15,6 +15,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from gateway import __version__
+from gateway.accounting.access.budget_reader import BudgetReader
 from gateway.accounting.query import LedgerReader
 from gateway.api.anthropic_errors import ANTHROPIC_PATH
 from gateway.api.body import ClientLeft
@@ -22,6 +23,7 @@ from gateway.api.chat import ChatFormat
 from gateway.api.completions import COMPLETIONS, CompletionsFormat
 from gateway.api.costs import costs_routes
 from gateway.api.count_tokens import count_tokens_routes
+from gateway.api.dashboard.routes import dashboard_routes
 from gateway.api.embeddings import EmbeddingsFormat
 from gateway.api.endpoint import Endpoint
 from gateway.api.errors import envelope, envelope_of, headers_of, status_of
@@ -39,6 +41,7 @@ from gateway.api.responses.asked import RESPONSES
 from gateway.api.responses.create import ResponsesEndpoint
 from gateway.api.responses.stored import stored_routes
 from gateway.api.route import route_routes
+from gateway.app.dashboard import Dashboard
 from gateway.app.logs import Logs
 from gateway.app.loopback import is_loopback
 from gateway.app.reload import LiveGateway
@@ -100,7 +103,11 @@ def create_app(live: LiveGateway, telemetry: Telemetry, sharing: Sharing | None 
     app.include_router(models_routes(live))
     app.include_router(route_routes(live, live.estimate_costs, body_limit))
     app.include_router(feedback_routes(gateway.feedback, body_limit))
-    app.include_router(costs_routes(LedgerReader(gateway.settings.ledger.url)))
+    reader = LedgerReader(gateway.settings.ledger.url)
+    app.include_router(costs_routes(reader))
+    if gateway.settings.dashboard.enabled:
+        shown = Dashboard(live, reader, BudgetReader(gateway.settings.ledger.url))
+        app.router.routes += dashboard_routes(app, shown, live.ending)
     app.include_router(health_routes(live.not_ready, degraded, live.notes))
     if telemetry.has_metrics:
         app.include_router(metrics_routes(telemetry.expose))

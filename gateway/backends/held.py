@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
@@ -29,7 +28,6 @@ class Held:
         self._is_asked = bool(request.payload.get("logprobs"))
         self._logprobs: list[float] = []
         self._usage: Usage | None = None
-        self._started_s = time.perf_counter()
 
     def answer(self, answer: Answer) -> Answer:
         """The whole answer with its confidence. Raises LowConfidence."""
@@ -92,7 +90,6 @@ class Held:
             prompt_tokens=estimate_tokens(self._request.messages),
             completion_tokens=len(self._logprobs),
             source="estimated",
-            compute_s=time.perf_counter() - self._started_s,
         )
 
     def _shown(self, chunk: Chunk) -> Chunk:

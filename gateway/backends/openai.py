@@ -223,7 +223,7 @@ class OpenAIBackend(UpstreamBackend):
             raw=raw,
             payload=payload,
             model_served=payload.get("model") if isinstance(payload.get("model"), str) else None,
-            usage=Usage.from_wire(usage) if isinstance(usage, dict) else None,
+            usage=_usage(usage, payload) if isinstance(usage, dict) else None,
         )
 
     def _refusal_in_body(self, raw: bytes, error: object) -> BackendError:
@@ -319,7 +319,11 @@ class _StreamReader:
         if not isinstance(usage, dict):
             return Chunk(framed, model_served=self._model)
         events = 1 if payload.get("choices") else 0
-        return Chunk(framed, events, Usage.from_wire(usage), payload, self._model)
+        return Chunk(framed, events, _usage(usage, payload), payload, self._model)
+
+
+def _usage(usage: Mapping[str, Any], payload: Mapping[str, Any]) -> Usage:
+    return Usage.from_wire(usage, payload.get("service_tier"))
 
 
 def _key_header(api_key: str | None, name: str) -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from urllib.parse import urlencode
 
 from gateway import __version__
@@ -18,6 +18,7 @@ from gateway.backends.http1 import (
 )
 from gateway.backends.pool import Pool
 from gateway.backends.upstream_errors import refusal
+from gateway.core.energy import Reading
 from gateway.core.errors import (
     BackendError,
     StreamInterrupted,
@@ -27,6 +28,8 @@ from gateway.core.errors import (
     UpstreamUnreachable,
 )
 from gateway.core.request import Caller
+from gateway.power.meter import PowerMeter
+from gateway.power.nvml import Nvml
 
 MAX_RESPONSE_BYTES = 32 * 1024 * 1024
 _TIMEOUTS = Timeouts()
@@ -132,17 +135,32 @@ class Upstream:
 
 
 class UpstreamBackend:
-    """The lifetime of a backend that is one upstream."""
+    """The lifetime of a backend that is one upstream.
+
+    `gpus` are the numbers of this machine's GPUs that the upstream runs on: they are measured.
+    """
 
     _upstream: Upstream
+    _power: PowerMeter | None = None
+    gpus: Sequence[int] = ()
 
     async def start(self) -> None:
         """Make the connection pool; nothing is opened before the first call."""
         await self._upstream.start()
+        counter = await asyncio.to_thread(Nvml.found, self.gpus) if self.gpus else None
+        if counter is not None:
+            self._power = PowerMeter(counter)
+            self._power.start()
 
     async def stop(self) -> None:
         """Close the connections."""
+        if self._power is not None:
+            self._power.stop()
         await self._upstream.stop()
+
+    def reading(self, compute_s: float, elapsed_s: float) -> Reading | None:
+        """What a call has drawn of the GPUs; None where they aren't measured."""
+        return None if self._power is None else self._power.reading(compute_s, elapsed_s)
 
     def not_ready(self) -> str | None:
         """Always ready once started: whether the upstream is up shows in its answers."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
+from gateway.core.energy import EnergyModel
 from gateway.core.price import Price
 from gateway.core.request import Wire
 
@@ -46,7 +47,8 @@ class Deployment:
     in others are translated. `refused_fields` are chat fields that it can't honour although they
     change what an answer is: requests that use one go elsewhere. `vector_size` is the number of
     dimensions of an encoder on this machine. `adapters` are further names: the same model with a
-    LoRA adapter; `adapter` is set where a request has asked for one.
+    LoRA adapter; `adapter` is set where a request has asked for one. `energy` is None where nothing
+    tells what electricity an answer takes.
     """
 
     name: str
@@ -66,3 +68,4 @@ class Deployment:
     vector_size: int | None = None
     adapters: tuple[str, ...] = ()
     adapter: str | None = None
+    energy: EnergyModel | None = None

@@ -25,7 +25,8 @@ class LedgerEntry:
     the whole answer. `shadow_score` is what the router `shadow_version` would have said; it decided
     nothing. `messages` (JSON text) are
     set only where the configuration keeps them, apart from the row; `earlier_usd` is what the
-    request's earlier attempts cost, and stands in their own rows.
+    request's earlier attempts cost, and stands in their own rows. `energy_wh`, `co2_g` and
+    `energy_source` are those of `core.energy.Energy`.
     """
 
     request_id: str
@@ -56,6 +57,7 @@ class LedgerEntry:
     cost: Cost = UNPRICED
     energy_wh: float | None = None
     energy_source: str | None = None
+    co2_g: float | None = None
     latency_ms: float = 0.0
     ttft_ms: float | None = None
     overhead_ms: float = 0.0

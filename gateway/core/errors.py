@@ -39,6 +39,7 @@ from __future__ import annotations
 import asyncio
 from typing import Literal
 
+from gateway.core.certainty import Certainty
 from gateway.core.usage import Usage
 
 
@@ -279,13 +280,15 @@ class PriceUnknown(NotPayable):
 class LowConfidence(BackendError):
     """A cascade gave the answer up; a larger model is to answer. No client ever sees this.
 
-    `confidence` (0..1) is how sure the model was; `usage` is what the attempt has used up.
+    `confidence` (0..1) is how sure the model was, `certainty` how sure of all that it said, where
+    the backend can tell; `usage` is what the attempt has used up.
     """
 
     code = "low_confidence"
     retryable = False
 
-    def __init__(self, confidence: float, usage: Usage) -> None:
+    def __init__(self, confidence: float, usage: Usage, certainty: Certainty | None = None) -> None:
         super().__init__(f"The model's confidence was {confidence:.3f}.")
+        self.certainty = certainty
         self.confidence = confidence
         self.usage = usage

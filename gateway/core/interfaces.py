@@ -10,6 +10,7 @@ from gateway.core.answer import Item
 from gateway.core.cascade import Cascade
 from gateway.core.decision import RouteDecision
 from gateway.core.deployment import Deployment
+from gateway.core.energy import Reading
 from gateway.core.entry import LedgerEntry
 from gateway.core.forwarding import ForwardedRequest
 from gateway.core.price import Price
@@ -75,6 +76,17 @@ class Forwarding(Protocol):
         self, request: ForwardedRequest, deployment: Deployment, caller: Caller
     ) -> AsyncGenerator[Item, None]:
         """The `Piece`s of the upstream's answer. Raises only `BackendError`s."""
+
+
+@runtime_checkable
+class Metered(Protocol):
+    """A backend that may measure the machine that answers for it."""
+
+    def reading(self, compute_s: float, elapsed_s: float) -> Reading | None:
+        """What a call has drawn that began so long ago and had so much of the machine's time.
+
+        Both in seconds; None where nothing is measured. Never waits.
+        """
 
 
 class TokenCounter(Protocol):

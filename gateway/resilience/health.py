@@ -8,7 +8,15 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from gateway.core.errors import DeploymentResting, Overloaded
+from gateway.core.errors import (
+    BackendError,
+    DeploymentResting,
+    Overloaded,
+    StreamInterrupted,
+    UpstreamUnavailable,
+)
+from gateway.core.forwarding import ForwardedRequest
+from gateway.core.request import ChatRequest
 from gateway.resilience.admission import Full, Slots
 from gateway.resilience.breaker import Breaker, BreakerNews, BreakerSettings, BreakerState
 
@@ -148,3 +156,13 @@ class Health:
     def _found(self, name: str, news: BreakerNews) -> None:
         if self.watcher is not None:
             self.watcher(name, news)
+
+
+def is_telling(request: ChatRequest | ForwardedRequest, error: BackendError) -> bool:
+    """Whether a failure says something of the deployment as a model to chat with.
+
+    That an upstream has no such file, or no images, doesn't; that it can't be reached does.
+    """
+    if isinstance(request, ChatRequest):
+        return True
+    return isinstance(error, UpstreamUnavailable | StreamInterrupted)

@@ -6,6 +6,7 @@ from gateway.settings.calibration import (
     load_calibrations,
 )
 from gateway.settings.deployments import DeploymentSettings
+from gateway.settings.energy import EnergySettings
 from gateway.settings.environment import Environment
 from gateway.settings.loader import DEFAULT_PATH, ConfigError, load_settings
 from gateway.settings.model import (
@@ -28,6 +29,7 @@ __all__ = [
     "CalibratedPolicy",
     "ConfigError",
     "DeploymentSettings",
+    "EnergySettings",
     "Environment",
     "LedgerSettings",
     "LoggingSettings",

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from gateway.core.deployment import Capability, Tier
+from gateway.settings.price import PriceSettings
 from gateway.settings.section import (
     BaseUrl,
     EnvName,
@@ -16,36 +17,9 @@ from gateway.settings.section import (
     Name,
     Positive,
     Section,
-    UsdRate,
+    Zone,
     is_routing_name,
 )
-
-
-class PriceSettings(Section):
-    """USD per million tokens, or USD per hour of compute.
-
-    The rates of tokens that a prompt cache gave or took, and of audio, are those of other tokens
-    where they aren't given.
-    """
-
-    input: UsdRate | None = None
-    cached_input: UsdRate | None = None
-    cache_write: UsdRate | None = None
-    cache_write_1h: UsdRate | None = None
-    audio_input: UsdRate | None = None
-    output: UsdRate | None = None
-    audio_output: UsdRate | None = None
-    usd_per_hour: UsdRate | None = None
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> Self:
-        per_token = (self.input, self.output)
-        if self.usd_per_hour is not None:
-            if self.model_dump(exclude={"usd_per_hour"}, exclude_none=True):
-                raise ValueError("give usd_per_hour or rates per million tokens, not both")
-        elif any(rate is None for rate in per_token):
-            raise ValueError("input and output are both needed (or usd_per_hour alone)")
-        return self
 
 
 class DeploymentSettings(Section):
@@ -58,6 +32,7 @@ class DeploymentSettings(Section):
     serves: Literal["chat", "embeddings"] = "chat"
     aliases: tuple[Name, ...] = ()
     price: PriceSettings | None = None
+    power_w: Positive | None = None
     context_window: int | None = Field(None, ge=1)
     max_output_tokens: int | None = Field(None, ge=1)
     capabilities: tuple[Capability, ...] | None = None
@@ -83,10 +58,13 @@ class DeploymentSettings(Section):
     default_max_tokens: int = Field(4096, ge=1)
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] | None = None
     stream_usage: bool = True
+    electricity_zone: Zone | None = None
+    gpus: tuple[Annotated[int, Field(ge=0)], ...] = ()
     # The local engine
     dtype: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
     threads: int | None = Field(None, ge=1)
     kv_cache_mb: int | None = Field(None, ge=1)
+    share_prompt_cache: bool = False
     idle_unload_s: Positive | None = None
     adapters: dict[Name, Annotated[str, Field(min_length=1)]] = Field(default_factory=dict)
 
@@ -121,6 +99,12 @@ class DeploymentSettings(Section):
             raise ValueError("the anthropic backend serves chat alone")
         if self.backend == "local" and self.base_url is not None:
             raise ValueError("base_url has no meaning for the local backend")
+        if self.backend == "local" and self.electricity_zone is not None:
+            raise ValueError(
+                "electricity_zone is for vendors' models: see energy.grams_co2_per_kwh"
+            )
+        if self.gpus and self.backend != "openai":
+            raise ValueError("gpus are those of an upstream with the openai backend")
         if self.adapters and (self.backend, self.serves) != ("local", "chat"):
             raise ValueError("adapters are for local models that chat")
         if any(is_routing_name(name) for name in self.adapters):

@@ -12,7 +12,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, StringConstraints, model_validator
 
 from gateway.settings.alerts import AlertsSettings
+from gateway.settings.dashboard import DashboardSettings
 from gateway.settings.deployments import DeploymentSettings, shipped_deployments
+from gateway.settings.energy import EnergySettings
 from gateway.settings.keys import KeysSettings
 from gateway.settings.redis import RedisSettings
 from gateway.settings.routing import ResilienceSettings, RoutingSettings
@@ -104,10 +106,12 @@ class Settings(Section):
     keys: KeysSettings = KeysSettings()
     alerts: AlertsSettings = AlertsSettings()
     redis: RedisSettings = RedisSettings()
+    energy: EnergySettings = EnergySettings()
     responses: ResponsesSettings = ResponsesSettings()
     models: ModelsSettings = ModelsSettings()
     logging: LoggingSettings = LoggingSettings()
     metrics: MetricsSettings = MetricsSettings()
+    dashboard: DashboardSettings = DashboardSettings()
     tracing: TracingSettings = TracingSettings()
 
     @model_validator(mode="after")

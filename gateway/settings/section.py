@@ -13,6 +13,7 @@ UsdRate = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,127}$")]
 Language = Annotated[str, StringConstraints(pattern=r"^[a-z]{2}$")]
 EnvName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
+Zone = Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$")]
 BaseUrl = Annotated[str, StringConstraints(pattern=r"^https?://[^\s/@?#]+(/[^\s?#]*)?$")]
 

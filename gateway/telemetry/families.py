@@ -90,6 +90,18 @@ UNPRICED = Family(
     ("deployment",),
     "Attempts that used tokens whose price is unknown: their cost is in no sum.",
 )
+ENERGY = Family(
+    "gateway_energy_wh_total",
+    "counter",
+    ("deployment", "energy_source"),
+    "Electricity that calls took, in watt-hours: measured, or estimated and how (docs/energy.md).",
+)
+CO2 = Family(
+    "gateway_co2_grams_total",
+    "counter",
+    ("deployment", "energy_source"),
+    "Greenhouse gas of that electricity, in grams of CO2 equivalent.",
+)
 OVERHEAD = Family(
     "gateway_overhead_seconds",
     "histogram",
@@ -161,7 +173,7 @@ REDIS_CONNECTED = Family(
 )
 FAMILIES = (
     *(BUILD, ROUTER, WORKERS, HTTP_RESPONSES, HTTP_IN_FLIGHT, REQUEST_DURATION),
-    *(REQUESTS, ATTEMPTS, RETRIES, TOKENS, COST, UNPRICED, OVERHEAD, SCORE),
+    *(REQUESTS, ATTEMPTS, RETRIES, TOKENS, COST, UNPRICED, ENERGY, CO2, OVERHEAD, SCORE),
     *(ATTEMPT_DURATION, TTFT, BREAKER, QUEUE, LEDGER_UP, LEDGER_WAITING, LEDGER_SPOOLED),
     *(LEDGER_LAG, LEDGER_WRITTEN, LEDGER_DROPPED, REDIS_CONNECTED),
 )

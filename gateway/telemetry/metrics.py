@@ -157,6 +157,19 @@ class Metrics:
             found[5][0] += 1
         else:
             found[4][0] += float(cost.usd)
+        if entry.energy_wh is not None and entry.energy_source is not None:
+            self._consume(entry.deployment, entry.energy_source, entry.energy_wh, entry.co2_g)
+
+    def _consume(self, deployment: str, source: str, wh: float, co2_g: float | None) -> None:
+        key = ("energy", deployment, source)
+        found = self._series.get(key)
+        if found is None:
+            found = self._series[key] = (
+                self._row(families.ENERGY, deployment, source),
+                self._row(families.CO2, deployment, source),
+            )
+        found[0][0] += wh
+        found[1][0] += co2_g or 0
 
     def _row(self, family: Family, *labels: str) -> memoryview[float]:
         return self._board.row(family.name, labels, family.width)

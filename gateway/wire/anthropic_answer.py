@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from gateway.core.usage import Usage
+from gateway.wire.confidence import confidence_in
 from gateway.wire.json_objects import Json, compact, name_in, tool_input, without
 
 #: What a chat message says where Anthropic stopped for a refusal and gave no explanation.
@@ -150,6 +151,7 @@ def message_of(completion: Mapping[str, Any]) -> Json:
         "stop_sequence": stopped_by if stop == "stop_sequence" else None,
         **stop_details(message.get("refusal"), stop),
         "usage": messages_usage(completion.get("usage") or {}),
+        **confidence_in(completion),
     }
 
 

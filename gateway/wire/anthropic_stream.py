@@ -23,6 +23,7 @@ from gateway.wire.anthropic_answer import (
     stop_reason,
     texts_of,
 )
+from gateway.wire.confidence import confidence_in
 from gateway.wire.json_objects import Json, compact, name_in
 
 
@@ -199,12 +200,14 @@ class EventsFromChunks:
         self._finish: object = None
         self._stopped_by: object = None
         self._refusal = ""
+        self._confidence: Json = {}
 
     def push(self, chunk: Mapping[str, Any]) -> list[Json]:
         """The events that this chunk makes."""
         events = [] if self._begun else [self._message_start(chunk)]
         if isinstance(chunk.get("usage"), dict):
             self.usage = chunk["usage"]
+        self._confidence = confidence_in(chunk) or self._confidence
         for choice in chunk.get("choices") or []:
             if choice.get("index", 0) == 0:
                 self._read(choice)
@@ -225,7 +228,7 @@ class EventsFromChunks:
         usage = messages_usage(self.usage)
         return [
             *events,
-            {"type": "message_delta", "delta": delta, "usage": usage},
+            {"type": "message_delta", "delta": delta, "usage": usage, **self._confidence},
             {"type": "message_stop"},
         ]
 

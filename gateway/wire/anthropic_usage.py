@@ -14,7 +14,11 @@ def usage_of(usage: object) -> Usage | None:
     """The counts of a Messages `usage` object; None where it is none, 0 for a malformed count."""
     if not isinstance(usage, dict):
         return None
-    counts = {key: value for key, value in usage.items() if isinstance(value, int | dict)}
+    counts = {
+        key: value
+        for key, value in usage.items()
+        if isinstance(value, int | dict) or key in {"service_tier", "speed"}
+    }
     if not isinstance(counts.get("output_tokens_details"), dict):
         counts.pop("output_tokens_details", None)
     try:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.core.errors import BackendError, GatewayError, InvalidRequest
+from gateway.wire.confidence import confidence_in
 from gateway.wire.json_objects import compact, text_in
 from gateway.wire.responses_items import Json
 
@@ -57,7 +58,7 @@ def response_of(
     choices = completion.get("choices") or [{}]
     response["output"] = _output(choices[0], response_id)
     end(response, choices[0].get("finish_reason"), completion.get("usage"), completed_at)
-    return response
+    return response | confidence_in(completion)
 
 
 def failed_response(

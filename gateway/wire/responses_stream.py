@@ -8,6 +8,7 @@ from typing import Any
 import orjson
 
 from gateway.core.errors import GatewayError
+from gateway.wire.confidence import confidence_in
 from gateway.wire.json_objects import text_in
 from gateway.wire.responses_answer import (
     annotations_of,
@@ -98,6 +99,7 @@ class ResponseStream:
             self.response["service_tier"] = chunk["service_tier"]
         if chunk.get("usage"):
             self._usage = chunk["usage"]
+        self.response |= confidence_in(chunk)
         for choice in chunk.get("choices") or []:
             if choice.get("index", 0) == 0:
                 self._take(choice)

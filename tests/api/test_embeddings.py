@@ -108,7 +108,7 @@ def test_the_cost_is_added_and_every_other_byte_stays() -> None:
     body, payload = written(raw)
     added = (
         b'"cost":0.00000006,"cost_details":{"source":"computed","price_id":"config:embed",'
-        b'"usage_source":"reported"},'
+        b'"usage_source":"reported","energy_wh":null,"co2_g":null,"energy_source":null},'
     )
     assert body == raw.replace(b'"prompt_tokens"', added + b'"prompt_tokens"')
     assert CreateEmbeddingResponse.model_validate(payload).data[0].embedding == [0.1, 0.1]

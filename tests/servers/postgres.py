@@ -9,7 +9,7 @@ import subprocess
 import tempfile
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -48,15 +48,15 @@ def ledger_url(new_ledger_url: Callable[[], str]) -> str:
 @pytest.fixture(scope="session")
 def postgres_socket_dir() -> Iterator[Path]:
     """The folder of the socket of a PostgreSQL server that lives as long as the tests."""
-    with own_postgres() as server:
+    with own_postgres("fsync=off") as server:  # the data is thrown away
         yield server.home
 
 
 @contextmanager
-def own_postgres() -> Iterator["PostgresServer"]:
-    """A server that runs until the block ends, unless it is stopped before."""
+def own_postgres(*settings: str) -> Iterator["PostgresServer"]:
+    """A server with a fresh cluster that runs until the block ends, unless it is stopped before."""
     with tempfile.TemporaryDirectory(prefix="pg-", ignore_cleanup_errors=True) as folder:
-        server = PostgresServer(Path(folder))
+        server = PostgresServer(Path(folder), settings)
         server.start()
         try:
             yield server
@@ -67,8 +67,9 @@ def own_postgres() -> Iterator["PostgresServer"]:
 class PostgresServer:
     """A PostgreSQL on a socket in `home`, which keeps its data when it is stopped."""
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, settings: Sequence[str] = ()) -> None:
         self.home = home
+        self._settings = settings
         self.url = f"postgresql://gateway@/postgres?host={home}"
         self._process: subprocess.Popen[bytes] | None = None
         self._binaries, self._owner = _binaries(home), _owner()
@@ -88,14 +89,11 @@ class PostgresServer:
 
     def start(self) -> None:
         """Start it, and see it up."""
-        # No TCP port, so that nothing can collide; no fsync, since the data is thrown away.
-        settings: list[str | Path] = ["-c", "listen_addresses=", "-c", "fsync=off", "-k", self.home]
-        command: list[str | Path] = [
-            self._binaries / "postgres",
-            "-D",
-            self.home / "data",
-            *settings,
-        ]
+        # No TCP port, so that nothing can collide.
+        asked = ("listen_addresses=", *self._settings)
+        flags = [flag for setting in asked for flag in ("-c", setting)]
+        data: list[str | Path] = ["-D", self.home / "data", "-k", self.home]
+        command = [self._binaries / "postgres", *data, *flags]
         with (self.home / "server.log").open("ab") as log:
             self._process = subprocess.Popen(
                 command, cwd=self.home, stdout=log, stderr=log, user=self._owner

@@ -81,6 +81,21 @@ def test_attempts_tokens_and_costs() -> None:
     assert value(board, "gateway_build_info", version="1.2.3") == 1
 
 
+def test_energy_by_where_the_figure_comes_from() -> None:
+    board = Board()
+    metrics = Metrics(board, "1")
+    metrics.observe(entry(energy_wh=0.5, co2_g=0.25, energy_source="estimated:ecologits"))
+    metrics.observe(entry(energy_wh=1.5, co2_g=0.75, energy_source="estimated:ecologits"))
+    metrics.observe(entry(deployment="slm", energy_wh=0.125, energy_source="measured:rapl"))
+    metrics.observe(entry(deployment="other"))
+    estimated = {"deployment": "gpt", "energy_source": "estimated:ecologits"}
+    assert value(board, "gateway_energy_wh_total", **estimated) == 2.0
+    assert value(board, "gateway_co2_grams_total", **estimated) == 1.0
+    measured = {"deployment": "slm", "energy_source": "measured:rapl"}
+    assert value(board, "gateway_energy_wh_total", **measured) == 0.125
+    assert value(board, "gateway_energy_wh_total", deployment="other") == 0
+
+
 def test_a_histogram_is_cumulative() -> None:
     board = Board()
     metrics = Metrics(board, "1")

@@ -16,6 +16,7 @@ from gateway.core.errors import RateLimited
 if TYPE_CHECKING:  # the library is loaded when the first key needs it
     from limits.aio.storage import MemoryStorage, RedisStorage
     from limits.aio.strategies import MovingWindowRateLimiter
+    from redis.asyncio import BlockingConnectionPool
 
 T = TypeVar("T")
 
@@ -23,6 +24,7 @@ WINDOW_S = 60
 #: A Redis that doesn't answer in time is left alone for a while.
 REDIS_WITHIN_S = 0.25
 REDIS_RESTS_S = 5.0
+CONNECTIONS = 50
 
 _log = logging.getLogger("gateway.keys")
 
@@ -60,7 +62,7 @@ class _Counters:
 
         The minute before counts by the part of it that is less than a minute ago.
         """
-        now_s = time.time()
+        now_s = wall_clock_s()
         minute, elapsed_s = divmod(now_s, WINDOW_S)
         left_s = WINDOW_S - elapsed_s
         before = max(0, await self._storage.get(_minute_key(key_id, minute - 1)))
@@ -79,7 +81,7 @@ class _Counters:
 
     async def add_tokens(self, key_id: str, tokens: int, now_s: float | None = None) -> None:
         """Count tokens, whatever the limit is."""
-        minute = (time.time() if now_s is None else now_s) // WINDOW_S
+        minute = (wall_clock_s() if now_s is None else now_s) // WINDOW_S
         await self._storage.incr(_minute_key(key_id, minute), 2 * WINDOW_S, tokens)
 
 
@@ -91,6 +93,7 @@ class RateLimits:
         self._prefix = prefix
         self._own: _Counters | None = None
         self._shared: _Counters | None = None
+        self._pool: BlockingConnectionPool | None = None
         self._loading = asyncio.Lock()
         self._rests_until_s = 0.0
         self._is_away = False
@@ -117,12 +120,20 @@ class RateLimits:
 
     def correct(self, key: VirtualKey, tokens: int) -> None:
         """Count tokens that were more (or fewer, below 0) than was thought; returns at once."""
-        task = asyncio.create_task(self._corrected(key.key_id, tokens))
+        task = asyncio.create_task(self.corrected(key, tokens))
         self._corrections.add(task)
         task.add_done_callback(self._corrections.discard)
 
-    async def _corrected(self, key_id: str, tokens: int) -> None:
-        await self._counted(lambda to: to.add_tokens(key_id, tokens))
+    async def corrected(self, key: VirtualKey, tokens: int) -> None:
+        """The same, once it is done."""
+        await self._counted(lambda to: to.add_tokens(key.key_id, tokens))
+
+    async def close(self) -> None:
+        """Close what is open."""
+        for task in tuple(self._corrections):
+            await asyncio.wait([task])
+        if self._pool is not None:
+            await self._pool.aclose()
 
     async def _load(self) -> None:
         if self._own is None:
@@ -137,15 +148,18 @@ class RateLimits:
         self._own = _Counters(MemoryStorage())
         if self._redis_url is None:
             return
-        address = self._redis_url
-        if address.startswith("unix:"):
-            address = f"redis+{address}"
-        options: dict[str, Any] = {
-            "socket_timeout": REDIS_WITHIN_S,
-            "socket_connect_timeout": REDIS_WITHIN_S,
-        }
+        from redis.asyncio import BlockingConnectionPool
+
+        self._pool = BlockingConnectionPool.from_url(
+            self._redis_url,
+            max_connections=CONNECTIONS,
+            timeout=REDIS_WITHIN_S,
+            socket_timeout=REDIS_WITHIN_S,
+            socket_connect_timeout=REDIS_WITHIN_S,
+        )
+        options: dict[str, Any] = {"connection_pool": self._pool}
         storage = RedisStorage(
-            f"async+{address}",
+            "async+redis://",
             wrap_exceptions=True,
             implementation="redispy",
             key_prefix=f"{self._prefix}:rates",
@@ -174,6 +188,11 @@ class RateLimits:
             self._is_away = False
             _log.warning("Redis is back: rates are counted there again")
         return found
+
+
+def wall_clock_s() -> float:
+    """Seconds since the epoch, in which all gateways agree."""
+    return time.time()
 
 
 def _import_library() -> None:

@@ -2,6 +2,7 @@
 
 from alembic import context
 
+import gateway.accounting.totals  # noqa: F401 (its tables join the metadata)
 from gateway.accounting.database import metadata
 
 context.configure(connection=context.config.attributes["connection"], target_metadata=metadata)

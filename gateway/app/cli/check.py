@@ -55,11 +55,12 @@ def _deployments_table(deployments: Iterable[Deployment]) -> Table:
 def _price(price: Price | None) -> str:
     if price is None:
         return "[yellow]unpriced[/]"
+    energy = "" if price.usd_per_kwh is None else f" + ${price.usd_per_kwh}/kWh"
     if price.usd_per_hour is not None:
-        return f"${price.usd_per_hour}/h\n{price.price_id}"
+        return f"${price.usd_per_hour}/h{energy}\n{price.price_id}"
     output = price.usd_per_million_output
     rates = f"${price.usd_per_million_input} in, ${0 if output is None else output} out / 1M"
-    return f"{rates}\n{price.price_id}"
+    return f"{rates}{energy}\n{price.price_id}"
 
 
 def _policies_table(gateway: Gateway) -> Table:

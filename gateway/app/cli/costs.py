@@ -7,27 +7,25 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.table import Table
 
+from gateway.accounting.filters import Filters
 from gateway.accounting.pricing import usd_text
-from gateway.accounting.query import (
-    Filters,
-    Grouping,
-    LedgerReader,
-    Scenario,
-    WhatIf,
-)
+from gateway.accounting.query import Grouping, LedgerReader
 from gateway.accounting.row import COLUMNS
+from gateway.accounting.sums import SHOWN_SUMS
+from gateway.accounting.whatif import Scenario, WhatIf, what_if
+from gateway.app.cli.export import Records, export, with_progress
 from gateway.app.cli.figures import (
     console_for_tables,
     counted,
+    energy,
     money,
     plain,
-    write_csv,
-    write_json,
 )
 from gateway.app.cli.options import ConfigFile, refuse, settings_or_exit
 from gateway.app.deployments import deployments_of, priced_deployment
@@ -35,10 +33,12 @@ from gateway.core.deployment import Deployment, Tier
 from gateway.core.errors import LedgerUnavailable
 from gateway.settings import Environment
 
-Format = Literal["table", "json", "csv"]
+Format = Literal["table", "json", "csv", "parquet"]
 
 #: Rows in a table when no --limit is given; json and csv then print every row.
 _TABLE_ROWS = 20
+
+_EXPORTED_AT_ONCE = 5000
 
 _RELATIVE = re.compile(r"(\d{1,5})([hd])")
 
@@ -73,18 +73,24 @@ When = Annotated[
 
 @dataclass(slots=True, frozen=True)
 class CostsReport:
-    """What `costs` was asked for. Without `limit` a table is short and json or csv whole."""
+    """What `costs` was asked for. Without `limit` a table is short and everything else whole."""
 
     format: Format = "table"
     by: Grouping | None = None
     what_if: Scenario | None = None
     limit: int | None = None
     filters: Filters = field(default_factory=Filters)
+    output: Path | None = None
 
 
 def costs(  # noqa: PLR0913, PLR0917 (one argument an option)
     config: ConfigFile = None,
-    output: Annotated[Format, typer.Option("--format", help="json and csv: every row.")] = "table",
+    form: Annotated[
+        Format, typer.Option("--format", help="json, csv and parquet: every row.")
+    ] = "table",
+    output: Annotated[
+        Path | None, typer.Option(help="A file instead of the terminal.", dir_okay=False)
+    ] = None,
     by: Annotated[Grouping | None, typer.Option(help="Sums instead of rows.")] = None,
     what_if: Annotated[
         Scenario | None, typer.Option(help="What the same traffic would have cost.")
@@ -102,7 +108,9 @@ def costs(  # noqa: PLR0913, PLR0917 (one argument an option)
     """Show what calls cost, from the ledger: the latest rows, or sums with --by."""
     settings = settings_or_exit(config)
     filters = Filters(since=since, until=until, key=key, model=model, tier=tier, tag=tag)
-    report = CostsReport(output, by, what_if, limit, filters)
+    if form == "table" and output is not None:
+        refuse("A table goes to the terminal: add --format json, csv or parquet.")
+    report = CostsReport(form, by, what_if, limit, filters, output)
     deployments = deployments_of(settings, Environment.of_process())
     try:
         render_costs(settings.ledger.url, deployments, report)
@@ -111,24 +119,21 @@ def costs(  # noqa: PLR0913, PLR0917 (one argument an option)
 
 
 def render_costs(url: str, deployments: Sequence[Deployment], report: CostsReport) -> None:
-    """Print a report on standard output. Raises LedgerUnavailable."""
+    """Print a report on standard output, or write it into its file. Raises LedgerUnavailable."""
     reader = LedgerReader(url)
     if report.format == "table":
         _print_tables(reader, deployments, report)
         return
-    columns, records = _records(reader, deployments, report)
-    if report.format == "json":
-        write_json(records)
-    else:
-        write_csv(columns, records)
+    columns, batches = _batches(reader, deployments, report)
+    export(report.format, columns, batches, report.output)
 
 
-def _records(
+def _batches(
     reader: LedgerReader, deployments: Sequence[Deployment], report: CostsReport
-) -> tuple[Sequence[str], list[dict[str, Any]]]:
+) -> tuple[Sequence[str], Iterable[Records]]:
     if report.by is not None:
-        columns = (report.by, "calls", "prompt_tokens", "completion_tokens", "cost_usd", "unpriced")
-        return columns, reader.summary(report.by, **report.filters)[: report.limit]
+        sums = reader.summary(report.by, **report.filters)[: report.limit]
+        return (report.by, *SHOWN_SUMS), [sums]
     if report.what_if is not None:
         outcome = _what_if(reader, deployments, report.what_if, report.filters)
         record = {
@@ -140,8 +145,10 @@ def _records(
             "unpriced": outcome.unpriced,
             "saved_share": outcome.saved_share,
         }
-        return tuple(record), [record]
-    return COLUMNS, reader.rows(limit=report.limit, **report.filters)
+        return tuple(record), [[record]]
+    batches = reader.batches(limit=report.limit, size=_EXPORTED_AT_ONCE, **report.filters)
+    total = reader.count(**report.filters)
+    return COLUMNS, with_progress(batches, min(total, report.limit or total), _EXPORTED_AT_ONCE)
 
 
 def _print_tables(
@@ -174,7 +181,7 @@ def _rows_table(rows: Iterable[dict[str, Any]]) -> Table:
     table = Table(title="latest calls", title_justify="left")
     for name in ("time (UTC)", "tier", "deployment", "reason", "outcome"):
         table.add_column(name, no_wrap=True)
-    for name in ("tokens in", "out", "cost", "ms"):
+    for name in ("in", "out", "cost", "mWh", "mg CO2", "ms"):
         table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         style = "" if row["outcome"] == "ok" else "yellow"
@@ -184,6 +191,8 @@ def _rows_table(rows: Iterable[dict[str, Any]]) -> Table:
             _count(row["prompt_tokens"]),
             _count(row["completion_tokens"]),
             money(row["cost_usd"]),
+            energy(row["energy_wh"], row["energy_source"]),
+            energy(row["co2_g"], row["energy_source"]),
             f"{row['latency_ms']:,.0f}",
             style=style,
         )
@@ -192,7 +201,7 @@ def _rows_table(rows: Iterable[dict[str, Any]]) -> Table:
 
 def _groups_table(by: str, groups: Iterable[dict[str, Any]], total: Decimal | int) -> Table:
     table = Table(by)
-    for name in ("calls", "tokens in", "tokens out", "cost", "share"):
+    for name in ("calls", "tokens in", "tokens out", "cost", "share", "Wh", "g CO2"):
         table.add_column(name, justify="right", no_wrap=True)
     for group in groups:
         share = f"{Decimal(group['cost_usd'] or 0) / total:.1%}" if total else "–"
@@ -204,6 +213,8 @@ def _groups_table(by: str, groups: Iterable[dict[str, Any]], total: Decimal | in
             _count(group["completion_tokens"]),
             money(group["cost_usd"]) + missing,
             share,
+            _amount(group["energy_wh"]),
+            _amount(group["co2_g"]),
         )
     return table
 
@@ -213,7 +224,7 @@ def _what_if(
 ) -> WhatIf:
     """The scenario at the price of its tier's first priced deployment, a callable one if any."""
     chosen = priced_deployment(deployments, Tier.LARGE if kind == "all-large" else Tier.SMALL)
-    return reader.what_if(kind, chosen.price if chosen else None, **filters)
+    return what_if(reader, kind, chosen.price if chosen else None, **filters)
 
 
 def _verdict(outcome: WhatIf) -> str:
@@ -234,3 +245,7 @@ def _verdict(outcome: WhatIf) -> str:
 
 def _count(tokens: int | None) -> str:
     return "–" if tokens is None else f"{tokens:,}"
+
+
+def _amount(known: float | None) -> str:
+    return "–" if known is None else f"{known:,.3g}"

@@ -54,3 +54,11 @@ def money(usd: str | None) -> str:
     if 0 < amount < Decimal("0.000001"):
         return "<$0.000001"
     return f"${amount:,.2f}" if amount >= 1 else f"${amount:.6f}"
+
+
+def energy(amount: float | None, source: str | None) -> str:
+    """Thousandths of an amount of energy or gas; `~` before one that is estimated."""
+    if amount is None:
+        return "–"
+    sign = "~" if (source or "").startswith("estimated") else ""
+    return f"{sign}{amount * 1000:,.3g}"

@@ -11,8 +11,9 @@ from typing import Annotated
 import typer
 
 from gateway.accounting.comparison import Thresholds, compare
+from gateway.accounting.filters import Filters
 from gateway.accounting.history import average_output_price, requests_of
-from gateway.accounting.query import Filters, LedgerReader
+from gateway.accounting.query import LedgerReader
 from gateway.accounting.replay import Sweep, sweep
 from gateway.app.cli.costs import Format, When, tag_filter
 from gateway.app.cli.options import ConfigFile, refuse, settings_or_exit, training_extra

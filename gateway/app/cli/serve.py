@@ -43,7 +43,10 @@ def serve(
         }
         from gateway.app.server import Launch, run
 
-        typer.echo(f"slm-gateway on http://{settings.server.host}:{settings.server.port}/v1")
+        address = f"http://{settings.server.host}:{settings.server.port}"
+        typer.echo(f"slm-gateway on {address}/v1")
+        if settings.dashboard.enabled:
+            typer.echo(f"dashboard on {address}/dashboard")
         with exit_if_refused():
             status = run(Launch(source, settings, environment, sockets))
     if status:
@@ -91,7 +94,9 @@ def _engines(settings: Settings, environment: Environment) -> dict[str, EnginePr
             starts_lazily=entry.serves == "embeddings",
             adapters=entry.adapters,
             kv_cache_mb=entry.kv_cache_mb,
+            shares_prompts=entry.share_prompt_cache,
             idle_unload_s=entry.idle_s,
+            powercap=settings.energy.powercap,
         )
         for entry in settings.deployments
         if entry.backend == "local"

@@ -13,6 +13,7 @@ from gateway.backends.local.adapters import missing_of
 from gateway.backends.local.calls import CallReader, Said
 from gateway.backends.local.client import RESTART_RETRY_AFTER_S, EngineClient
 from gateway.backends.local.completion import Choice, Completion
+from gateway.backends.local.dialect import DIALECTS, HERMES
 from gateway.backends.local.folder import folder_of, served_name
 from gateway.backends.local.forms import form_of, tools_of
 from gateway.backends.local.honoured import ignored_in, unsupported_in
@@ -171,7 +172,8 @@ class LocalBackend:
             has_confidence=caller.wants_confidence,
         )
         tools, n = tools_of(payload), payload.get("n") or 1
-        choices = [Choice(CallReader() if tools else None) for _ in range(n)]
+        dialect = DIALECTS.get(client.status.get("dialect", ""), HERMES)
+        choices = [Choice(CallReader(dialect) if tools else None) for _ in range(n)]
         events = client.generate(
             request.messages,
             asked_of(request),

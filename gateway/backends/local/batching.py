@@ -15,6 +15,7 @@ import torch
 
 from gateway.backends.local.network.interface import Network, Part
 from gateway.backends.local.network.slots import BLOCK, whole_blocks
+from gateway.backends.local.network.summary import Summary, summaries_of
 from gateway.backends.local.prefixes import Prefix, Prefixes, shared
 from gateway.backends.local.sequence import Answering
 
@@ -22,7 +23,7 @@ from gateway.backends.local.sequence import Answering
 PROMPT_PIECE = 256
 
 #: What a round makes of an answer: the text that became readable, or why its step failed.
-Outcome = str | Exception
+Outcome = str | BaseException
 
 
 @dataclass(slots=True, eq=False)
@@ -45,6 +46,7 @@ class Batching:
         self._places: dict[Answering, _Place] = {}
         self._prefixes = Prefixes()
         self._turn = 0
+        self._told_s = 0.0
 
     def admits(self, choices: Sequence[Answering]) -> bool:
         """Give places to the choices of a request; False while there is too little room."""
@@ -52,10 +54,14 @@ class Batching:
         taken = sum(place.reserved for place in self._places.values())
         if len(self._places) + len(choices) > self._sequences or taken + sum(needed) > self._tokens:
             return False
-        self._prefixes.shrink(self._tokens - taken - sum(needed))
+        room = self._tokens - taken - sum(needed)
         for choice, reserved in zip(choices, needed, strict=True):
             memory = self._network.memory(choice.adapter)
-            self._places[choice] = _Place(memory, reserved, [])
+            place = self._places[choice] = _Place(memory, reserved, [])
+            kept = self._kept(choice)
+            if kept is not None and len(kept.tokens) > room:  # what is to be used goes last
+                self._take(choice, place, kept)
+        self._prefixes.shrink(room)
         return True
 
     def release(self, choice: Answering) -> None:
@@ -63,19 +69,26 @@ class Batching:
         place = self._places.pop(choice, None)
         if place is None:
             return
-        whole = len(place.tokens) // BLOCK * BLOCK
-        tokens, adapter = place.tokens[:whole], place.memory.adapter
         free = self._tokens - sum(other.reserved for other in self._places.values())
         room = min(free, self._tokens // 2)  # the memory of what isn't in use is spared
-        if 0 < whole <= room and not self._prefixes.holds(tokens, adapter):
+        # Choices of one prompt would keep it once for each.
+        read = len(place.tokens) if choice.is_first else choice.prompt_tokens
+        whole = min(read, len(place.tokens), room) // BLOCK * BLOCK
+        tokens = place.tokens[:whole]
+        if whole > 0 and not self._prefixes.holds(tokens, choice.adapter, choice.owner):
             memory = place.memory.kept(whole)
             if memory is not None:
-                self._prefixes.keep(Prefix(tokens, memory, adapter))
+                self._prefixes.keep(Prefix(tokens, memory, choice.adapter, choice.owner))
                 self._prefixes.shrink(room)
         place.memory.release()
 
     def advance(self, choices: Sequence[Answering]) -> Iterator[tuple[Answering, Outcome]]:
-        """One round of the choices that have places."""
+        """One round of the choices that have places.
+
+        All its time, theirs who take the outcomes included, becomes somebody's `compute_s`: what
+        the network takes is shared, what comes of its numbers is each one's own.
+        """
+        self._told_s = time.perf_counter()
         writing = [choice for choice in choices if self._has_begun(choice)]
         reading = [choice for choice in choices if not self._has_begun(choice)]
         if writing:
@@ -83,31 +96,38 @@ class Batching:
         if reading:
             yield from self._read(reading)
 
+    def _lap_s(self) -> float:
+        """The time since it was last asked."""
+        before_s, self._told_s = self._told_s, time.perf_counter()
+        return self._told_s - before_s
+
     def _has_begun(self, choice: Answering) -> bool:
         return len(self._places[choice].tokens) >= choice.prompt_tokens
 
     def _write(self, choices: Sequence[Answering]) -> Iterator[tuple[Answering, Outcome]]:
         """One more token of each answer."""
-        started_s = time.perf_counter()
         try:
             rows = self._network.step(
                 [self._places[choice].memory for choice in choices],
                 [choice.pending[0] for choice in choices],
             )
-        except Exception as error:  # one answer's failure must not end the others
+        except BaseException as error:  # one answer's failure must not end the others
+            _share(self._lap_s(), choices)
             if len(choices) > 1:
                 for choice in choices:
                     yield from self._write([choice])
             else:
                 yield choices[0], error
             return
-        share_s = (time.perf_counter() - started_s) / len(choices)
-        for choice, logits in zip(choices, rows, strict=True):
+        summaries = summaries_of(rows)
+        _share(self._lap_s(), choices)
+        for choice, logits, summary in zip(choices, rows, summaries, strict=True):
             if choice not in self._places:  # another choice of its request has failed meanwhile
                 continue
             self._places[choice].tokens += choice.pending
-            choice.compute_s += share_s
-            yield choice, _accepted(choice, logits)
+            outcome = _accepted(choice, logits, summary)
+            choice.compute_s += self._lap_s()
+            yield choice, outcome
 
     def _read(self, choices: Sequence[Answering]) -> Iterator[tuple[Answering, Outcome]]:
         """One piece of prompts: whose turn it is, and as many more as fit into it."""
@@ -124,27 +144,30 @@ class Batching:
         yield from self._run(pieces)
 
     def _run(self, pieces: Sequence[tuple[Answering, Part]]) -> Iterator[tuple[Answering, Outcome]]:
-        started_s = time.perf_counter()
+        parts = [part for _, part in pieces]
+        sizes = [len(part.tokens) for part in parts]
         try:
-            rows = iter(self._network.read([part for _, part in pieces]))
-        except Exception as error:
+            rows = self._network.read(parts)
+        except BaseException as error:
+            _share(self._lap_s(), [choice for choice, _ in pieces], sizes)
             if len(pieces) > 1:
                 for piece in pieces:
                     yield from self._run([piece])
             else:
                 yield pieces[0][0], error
             return
-        size = sum(len(part.tokens) for _, part in pieces)
-        token_s = (time.perf_counter() - started_s) / size
+        wanted = zip(rows, summaries_of(rows), strict=True)
+        _share(self._lap_s(), [choice for choice, _ in pieces], sizes)
         for choice, part in pieces:
-            logits = next(rows) if part.wants_logits else None
+            found = next(wanted) if part.wants_logits else None
             if choice not in self._places:
                 continue
             self._places[choice].tokens += part.tokens
             choice.pending = choice.pending[len(part.tokens) :]
-            choice.compute_s += token_s * len(part.tokens)
-            if logits is not None:
-                yield choice, _accepted(choice, logits)
+            if found is not None:
+                outcome = _accepted(choice, *found)
+                choice.compute_s += self._lap_s()
+                yield choice, outcome
 
     def _piece(self, choice: Answering, others: Sequence[Answering]) -> Part | None:
         """What is to be read next of a prompt; None where waiting for another's is quicker."""
@@ -164,9 +187,8 @@ class Batching:
         known = self._known(choice)
         for other, place in self._places.items():
             under_way = place.tokens or other in others
-            if other is choice or not under_way or place.memory.adapter is not choice.adapter:
-                continue
-            if self._has_begun(other):
+            is_alike = other.adapter is choice.adapter and other.owner == choice.owner
+            if other is choice or not under_way or not is_alike or self._has_begun(other):
                 continue
             prompt = [*place.tokens, *other.pending]
             if shared(prompt, choice.pending[:-1]) > max(known, len(place.tokens)):
@@ -174,29 +196,46 @@ class Batching:
         return False
 
     def _known(self, choice: Answering) -> int:
-        found = self._prefixes.longest(choice.pending[:-1], choice.adapter)
+        found = self._kept(choice)
         return shared(found.tokens, choice.pending[:-1]) if found is not None else 0
+
+    def _kept(self, choice: Answering) -> Prefix | None:
+        return self._prefixes.longest(choice.pending[:-1], choice.adapter, choice.owner)
 
     def _reuse(self, choice: Answering, place: _Place) -> None:
         """Copy what others have read of the same prompt; its last token is always read."""
         prompt = choice.pending[:-1]
         live = [
-            Prefix(other.tokens, other.memory, other.memory.adapter)
-            for other in self._places.values()
-            if other.tokens and other.memory.adapter is choice.adapter
+            Prefix(place.tokens, place.memory, other.adapter, other.owner)
+            for other, place in self._places.items()
+            if place.tokens and other.adapter is choice.adapter and other.owner == choice.owner
         ]
-        kept = self._prefixes.longest(prompt, choice.adapter)
+        kept = self._kept(choice)
         known = [*live, kept] if kept is not None else live
         best = max(known, key=lambda prefix: shared(prefix.tokens, prompt), default=None)
-        length = shared(best.tokens, prompt) if best is not None else 0
-        if best is not None and length and place.memory.take(best.memory, length):
+        if best is not None:
+            self._take(choice, place, best)
+
+    def _take(self, choice: Answering, place: _Place, prefix: Prefix) -> None:
+        prompt = choice.pending[:-1]
+        length = shared(prefix.tokens, prompt)
+        if length and place.memory.take(prefix.memory, length):
             place.tokens = prompt[:length]
             choice.pending = choice.pending[length:]
             choice.cached_tokens = length
 
 
-def _accepted(choice: Answering, logits: torch.Tensor) -> Outcome:
+def _share(
+    seconds: float, choices: Sequence[Answering], weights: Sequence[int] | None = None
+) -> None:
+    """Add a time to those who took it together, equally or by weight."""
+    parts = weights or [1] * len(choices)
+    for choice, part in zip(choices, parts, strict=True):
+        choice.compute_s += seconds * part / sum(parts)
+
+
+def _accepted(choice: Answering, logits: torch.Tensor, summary: Summary) -> Outcome:
     try:
-        return choice.accept(logits)
-    except Exception as error:
+        return choice.accept(logits, summary)
+    except BaseException as error:
         return error

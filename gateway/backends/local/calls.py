@@ -1,4 +1,4 @@
-"""Calls of tools in a model's text, told as they come: `<tool_call>{"name": …, "arguments": …}`."""
+"""Calls of tools in a model's text, told as they come, in the dialect of its family."""
 
 from __future__ import annotations
 
@@ -10,12 +10,11 @@ from typing import Any
 
 import orjson
 
-from gateway.backends.local.forms import CALL_BEGINS, CALL_ENDS
+from gateway.backends.local.dialect import HERMES, NAME, Dialect
 from gateway.backends.local.stopping import overlap
 
-#: What begins a call in every answer that may have some: without the end of the line it's a word.
-_OPENING = f"{CALL_BEGINS}\n"
-_NAMED = re.compile(r'\s*\{"name": ("(?:[^"\\]|\\.)*"), "arguments": ')
+_STRING = r'"(?:[^"\\]|\\.)*"'
+_NAMED = re.compile(rf'\{{"name": {_STRING}')
 
 
 @dataclass(slots=True)
@@ -64,22 +63,27 @@ class _Scan:
         return False
 
 
-@dataclass(slots=True)
 class CallReader:
     """Takes an answer's text piece by piece; the markers around calls are never let out."""
 
-    _held: str = ""
-    _scan: _Scan | None = None
-    _is_call: bool = False
-    #: How many calls have begun.
-    calls: int = 0
+    def __init__(self, dialect: Dialect = HERMES) -> None:
+        self._dialect = dialect
+        self._key = f', "{dialect.arguments}": '
+        self._begins = re.compile(
+            rf"\s*(?:{dialect.lead})?\s*\{{\"name\": ({_STRING}){re.escape(self._key)}"
+        )
+        self._held = ""
+        self._scan: _Scan | None = None
+        self._is_call = dialect.is_whole
+        #: How many calls have begun.
+        self.calls = 0
 
     def push(self, text: str) -> Iterator[Said]:
         """What may be told now."""
         self._held += text
         before = None
-        while self._held != before:
-            before = self._held
+        while (self._held, self._is_call) != before:
+            before = (self._held, self._is_call)
             yield from self._inside() if self._is_call else self._outside()
 
     def flush(self) -> Iterator[Said]:
@@ -90,9 +94,15 @@ class CallReader:
         self._held = ""
 
     def _outside(self) -> Iterator[Said]:
-        text, marker, rest = self._held.partition(_OPENING)
+        opening = self._dialect.opening
+        if not opening:
+            text, self._held = self._held, ""
+            if text and not self.calls:
+                yield Said(text=text)
+            return
+        text, marker, rest = self._held.partition(opening)
         # White space before a call is none of the answer's, and an end may become a marker.
-        shown = text[: len(text) - (0 if marker else overlap(text, _OPENING))].rstrip()
+        shown = text[: len(text) - (0 if marker else overlap(text, opening))].rstrip()
         self._held = rest if marker else text[len(shown) :]
         self._is_call = bool(marker)
         if shown:
@@ -100,8 +110,9 @@ class CallReader:
 
     def _inside(self) -> Iterator[Said]:
         if self._scan is None:
-            named = _NAMED.match(self._held)
+            named = self._begins.match(self._held)
             if named is None:
+                self._is_call = not self._dialect.is_whole or self._may_be_call()
                 return
             self._scan, self._held = _Scan(), self._held[named.end() :]
             name = orjson.loads(named[1])
@@ -113,9 +124,23 @@ class CallReader:
             if arguments:
                 yield Said(call=self.calls - 1, arguments=arguments)
         else:
-            _, marker, rest = self._held.partition(CALL_ENDS)
-            if marker:
-                self._is_call, self._scan, self._held = False, None, rest
+            self._end()
+
+    def _may_be_call(self) -> bool:
+        """Whether an answer that has begun like this may still become a call."""
+        if not self._held.startswith(NAME):
+            return NAME.startswith(self._held)
+        named = _NAMED.match(self._held)
+        rest = self._held[named.end() :] if named is not None else ""
+        return self._key.startswith(rest) or rest.startswith(self._key)
+
+    def _end(self) -> None:
+        """Leave the call whose arguments have ended, or go on to the next."""
+        between, closing = self._dialect.between, f"}}{self._dialect.closing}"
+        if between is not None and self._held.startswith(f"}}{between}"):
+            self._scan, self._held = None, self._held[len(between) + 1 :]
+        elif self._held.startswith(closing):
+            self._is_call, self._scan, self._held = False, None, self._held[len(closing) :]
 
 
 def tool_calls_of(parts: list[Said]) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from gateway.backends.local.submission import LAST_EVENTS, usage_of
+from gateway.backends.local.submission import LAST_EVENTS, certainty_of, usage_of
 from gateway.core.cascade import Cascade
 from gateway.core.errors import (
     ContextTooLong,
@@ -117,7 +117,7 @@ class EngineClient:
                 event = await events.get()
                 ended = event["type"] in LAST_EVENTS
                 if event["type"] == "low_confidence":
-                    raise LowConfidence(event["confidence"], usage_of(event))
+                    raise LowConfidence(event["confidence"], usage_of(event), certainty_of(event))
                 if ended and event["type"] != "end":
                     raise _failure(event, begun=begun)
                 begun = True
@@ -154,7 +154,13 @@ class EngineClient:
             raise EngineUnavailable(
                 "The local model's engine is not running yet.", retry_after_s=RESTART_RETRY_AFTER_S
             )
-        self._writer.write(orjson.dumps(command) + b"\n")
+        try:
+            line = orjson.dumps(command)
+        except TypeError as error:  # what was read from JSON may be deeper than what can be written
+            raise InvalidRequest(
+                "The request is nested too deeply for the local model.", param="messages"
+            ) from error
+        self._writer.write(line + b"\n")
 
     async def _keep_connected(self) -> None:
         while True:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 import orjson
 
-from gateway.backends.local.forms import CALL_BEGINS, CALL_ENDS
+from gateway.backends.local.dialect import CALL_BEGINS, CALL_ENDS
 
 Turn = dict[str, Any]
 
@@ -56,12 +57,34 @@ def calls_in(message: Mapping[str, Any]) -> list[Any]:
 def _call(call: Mapping[str, Any]) -> dict[str, Any]:
     """A call with its arguments as the object that templates write out; else as it was."""
     function = call["function"]
+    arguments = function["arguments"]
     try:
-        arguments = orjson.loads(function["arguments"])
-    except orjson.JSONDecodeError:
-        arguments = function["arguments"]
+        read = orjson.loads(arguments)
+        orjson.dumps({"function": {"arguments": read}})
+        arguments = read
+    except (orjson.JSONDecodeError, TypeError):  # no JSON, or too deep to be written again
+        pass
     told = {"name": function["name"], "arguments": arguments}
     return {"id": call.get("id"), "type": "function", "function": told}
+
+
+def with_short_ids(turns: Sequence[Turn]) -> list[Turn]:
+    """The same with the ids of calls made nine letters long, as Mistral's templates want them."""
+    return [
+        {
+            **turn,
+            **({"tool_calls": [_shortened(call, "id") for call in calls]} if calls else {}),
+        }
+        for turn in (_shortened(turn, "tool_call_id") for turn in turns)
+        for calls in [turn.get("tool_calls")]
+    ]
+
+
+def _shortened(holder: Mapping[str, Any], name: str) -> dict[str, Any]:
+    given = holder.get(name)
+    if given is None and name not in holder:
+        return dict(holder)
+    return {**holder, name: sha256(str(given).encode()).hexdigest()[:9]}
 
 
 def in_plain_text(turns: Sequence[Turn], tools: Sequence[Mapping[str, Any]]) -> list[Turn]:

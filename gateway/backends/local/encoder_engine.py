@@ -15,7 +15,7 @@ import numpy.typing as npt
 import orjson
 
 from gateway.backends.local.encoder import Encoder
-from gateway.backends.local.submission import EncodeJob, Event
+from gateway.backends.local.submission import EncodeJob, Event, error_event
 from gateway.core.errors import InvalidRequest
 
 _log = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ class EncoderEngine:
             is_full = self._inside >= self._most_inside
             self._inside += not is_full
         if is_full:
-            job.emit(_error("queue_full", "The local encoder's queue is full."))
+            job.emit(error_event("queue_full", "The local encoder's queue is full."))
         else:
             self._tokenising.submit(self._prepare, job)
 
@@ -65,10 +65,12 @@ class EncoderEngine:
             encoded = self._encoder.encode(job.texts)
         except InvalidRequest as error:
             code = error.code or "invalid_request"
-            self._end(job, {**_error(code, error.message), "param": error.param})
-        except Exception:
+            self._end(job, {**error_event(code, error.message), "param": error.param})
+        except BaseException:  # a panic of a library in Rust is no Exception
             _log.exception("texts could not be tokenised")
-            self._end(job, _error("engine_failed", "The local encoder could not read the texts."))
+            self._end(
+                job, error_event("engine_failed", "The local encoder could not read the texts.")
+            )
         else:
             job.vectors = [""] * len(encoded)
             job.tokens = sum(map(len, encoded))
@@ -82,11 +84,12 @@ class EncoderEngine:
             batch = self._next_batch()
             try:
                 self._encode(batch)
-            except Exception as error:
+            except BaseException:
                 _log.exception("a batch could not be encoded")
                 failed = {id(job): job for job, _, _ in batch}
                 for job in failed.values():
-                    self._end(job, _error("engine_failed", f"The local encoder failed: {error}"))
+                    said = "The local encoder failed; its log says why."
+                    self._end(job, error_event("engine_failed", said))
 
     def _next_batch(self) -> list[tuple[EncodeJob, int, list[int]]]:
         """One text of each request in turn until the batch is full; waits for the first."""
@@ -141,10 +144,6 @@ def _written(vector: npt.NDArray[np.float32], *, as_base64: bool) -> str:
         return base64.b64encode(vector.astype("<f4").tobytes()).decode()
     numbers = np.ascontiguousarray(vector, dtype=np.float32)
     return orjson.dumps(numbers, option=orjson.OPT_SERIALIZE_NUMPY).decode()
-
-
-def _error(code: str, message: str) -> Event:
-    return {"type": "error", "code": code, "message": message}
 
 
 def _ended(job: EncodeJob) -> Event:

@@ -5,32 +5,29 @@ from __future__ import annotations
 import collections
 import logging
 import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import torch
 
 from gateway.backends.local.batching import Batching
-from gateway.backends.local.constraint import Grammars
-from gateway.backends.local.gate import Gate
 from gateway.backends.local.load import LoadedModel
-from gateway.backends.local.network.slots import BLOCK, whole_blocks
-from gateway.backends.local.params import DEFAULT_MAX_TOKENS, MOST_CHOICES, SamplingParams
+from gateway.backends.local.network.slots import BLOCK
+from gateway.backends.local.params import MOST_CHOICES
+from gateway.backends.local.preparation import Preparation, Prepared
 from gateway.backends.local.reply import Reply
-from gateway.backends.local.sequence import Answering
-from gateway.backends.local.submission import LAST_EVENTS, Event, Submission
-from gateway.core.errors import ContextTooLong, GatewayError, InvalidRequest
+from gateway.backends.local.submission import LAST_EVENTS, Event, Submission, error_event
+from gateway.core.errors import InvalidRequest
 
 _log = logging.getLogger(__name__)
 
 #: How large the cache is where nobody says: in bytes, and the context that it holds at least.
 _USUAL_CACHE_BYTES = 192_000_000
 _USUAL_CONTEXT = 8192
+#: The shortest context that is worth a start, in tokens.
+_LEAST_CONTEXT = 256
 
 
 class Engine:
-    """One thread runs the model, another tokenises; `submit` may be called from any thread."""
+    """One thread runs the model; `submit` may be called from any thread."""
 
     def __init__(
         self,
@@ -39,29 +36,33 @@ class Engine:
         max_concurrent: int,
         max_queue: int,
         kv_cache_mb: int | None = None,
+        shares_prompts: bool = False,
     ) -> None:
         """At most `max_concurrent` answers are in progress while `max_queue` more wait.
 
         `kv_cache_mb` is what all their tokens and those of kept prefixes may take, in millions of
-        bytes; None leaves it to `cache_tokens`.
+        bytes; None leaves it to `cache_tokens`. With `shares_prompts` what was read for one caller
+        isn't read again for another.
         """
-        self._model = model
         tokens = cache_tokens(model, kv_cache_mb)
-        #: The most tokens of one prompt and its answer.
-        self.context_window = min(model.context_window, tokens)
         # A request's choices are always written together, however few requests are.
         sequences = max(max_concurrent, MOST_CHOICES)
-        model.network.open(sequences, self.context_window)
+        #: The most tokens of one prompt and its answer.
+        self.context_window = _opened(model, sequences, min(model.context_window, tokens))
         self._batching = Batching(model.network, sequences=sequences, tokens=tokens)
-        self._tokens = tokens
-        self._grammars = Grammars(model.tokenizer, model.vocabulary, sorted(model.end_tokens))
+        self._preparation = Preparation(
+            model,
+            self._take,
+            context_window=self.context_window,
+            cache_tokens=tokens,
+            shares_prompts=shares_prompts,
+        )
         self._max_concurrent = max_concurrent
         self._max_inside = max_concurrent + max_queue
         self._inside = 0
         self._ready: list[Reply] = []
         self._active: list[Reply] = []
         self._changed = threading.Condition()
-        self._tokenising = ThreadPoolExecutor(1, "tokenise")
         threading.Thread(target=self._run, name="engine", daemon=True).start()
 
     def submit(self, submission: Submission) -> None:
@@ -70,9 +71,9 @@ class Engine:
             is_full = self._inside >= self._max_inside
             self._inside += not is_full
         if is_full:
-            submission.emit(_error("queue_full", "The local model's queue is full."))
+            submission.emit(error_event("queue_full", "The local model's queue is full."))
         else:
-            self._tokenising.submit(self._prepare, submission)
+            self._preparation.begin(submission)
 
     def load(self) -> dict[str, int]:
         """How many answers are in progress, and how many wait."""
@@ -80,81 +81,15 @@ class Engine:
             active = len(self._active)
             return {"active": active, "waiting": self._inside - active}
 
-    def _prepare(self, submission: Submission) -> None:
-        if submission.cancelled.is_set():
-            self._leave()
-            return
-        try:
-            reply = Reply(submission, self._choices_of(submission))
-            self._check_room(reply.choices)
-        except GatewayError as error:
-            self._leave()
-            refusal = _error(str(error.code or "invalid_request"), error.message)
-            param = "messages" if submission.prompt is None else "prompt"
-            submission.emit({**refusal, "param": error.param or param})
-        except Exception:
-            _log.exception("a request could not be prepared")
-            self._leave()
-            submission.emit(_error("engine_failed", "The local engine could not read the request."))
-        else:
+    def _take(self, submission: Submission, prepared: Prepared) -> None:
+        if isinstance(prepared, Reply):
             with self._changed:
-                self._ready.append(reply)
+                self._ready.append(prepared)
                 self._changed.notify()
-
-    def _choices_of(self, submission: Submission) -> list[Answering]:
-        """Tokenise and check against the context window. Raises InvalidRequest."""
-        tokenizer, text = self._model.tokenizer, submission.prompt
-        if text is None:
-            prompt = tokenizer.encode(submission.messages, submission.tools)
-        else:
-            prompt = tokenizer.plain(text)
-        said = "conversation" if text is None else "prompt"
-        if not prompt:
-            raise InvalidRequest(f"The {said} has no text.")
-        params = SamplingParams.of(submission.asked, self._model.sampling_defaults)
-        self._check_bias(params)
-        window = self.context_window
-        room = window - len(prompt)
-        if room < (params.max_tokens or 1):
-            asked = f" and {params.max_tokens} for the answer" if params.max_tokens else ""
-            raise ContextTooLong(
-                f"The {said} takes {len(prompt)} tokens{asked}; "
-                f"the model's context window is {window} tokens."
-            )
-        limit = params.max_tokens or min(room, DEFAULT_MAX_TOKENS)
-        return [
-            Answering(
-                self._model,
-                prompt,
-                params.of_choice(index),
-                limit,
-                gate=Gate(submission.cascade) if submission.cascade is not None else None,
-                constraint=self._grammars.constraint(submission.form) if submission.form else None,
-                may_call="tools" in (submission.form or ()),
-                adapter=self._adapter(submission.adapter),
-            )
-            for index in range(submission.n)
-        ]
-
-    def _adapter(self, name: str | None) -> Any:
-        return None if name is None else self._model.adapters[name]
-
-    def _check_bias(self, params: SamplingParams) -> None:
-        size = self._model.vocabulary
-        for token, _ in params.logit_bias:
-            if token >= size:
-                raise InvalidRequest(
-                    f"logit_bias names the token {token}; the model has {size} tokens.",
-                    param="logit_bias",
-                )
-
-    def _check_room(self, choices: Sequence[Answering]) -> None:
-        needed = sum(whole_blocks(choice.longest) for choice in choices)
-        if needed > self._tokens:
-            raise ContextTooLong(
-                f"The {len(choices)} choices may come to {needed} tokens; "
-                f"the cache of the local model holds {self._tokens} (kv_cache_mb)."
-            )
+            return
+        self._leave()
+        if prepared is not None:
+            submission.emit(prepared)
 
     def _run(self) -> None:
         with torch.inference_mode():
@@ -162,7 +97,7 @@ class Engine:
                 try:
                     self._admit()
                     self._round()
-                except Exception as error:  # whatever it is, the next requests are to be answered
+                except BaseException as error:  # a panic too: the next requests are to be answered
                     _log.exception("the engine failed")
                     for reply in list(self._active):
                         self._end(reply, _failure(error))
@@ -175,13 +110,21 @@ class Engine:
                 self._active = [reply for reply in self._active if not self._is_cancelled(reply)]
                 while self._ready and len(self._active) < self._max_concurrent:
                     reply = self._next()
-                    if not self._batching.admits(reply.choices):
+                    if not self._admits(reply):
                         break
                     self._ready.remove(reply)
                     self._active.append(reply)
                 if self._active:
                     return
                 self._changed.wait()
+
+    def _admits(self, reply: Reply) -> bool:
+        try:
+            return self._batching.admits(reply.choices)
+        except BaseException:
+            self._ready.remove(reply)
+            self._active.append(reply)  # what is active is ended
+            raise
 
     def _next(self) -> Reply:
         """Of the caller with the fewest answers in progress, the one that has waited longest."""
@@ -205,10 +148,10 @@ class Engine:
         for choice, outcome in self._batching.advance(list(going)):
             reply = going[choice]
             if isinstance(outcome, InvalidRequest):  # a form that only now proves to have no end
-                refusal = _error("invalid_request", outcome.message)
+                refusal = error_event("invalid_request", outcome.message)
                 self._end(reply, {**refusal, "param": outcome.param})
                 continue
-            if isinstance(outcome, Exception):
+            if isinstance(outcome, BaseException):
                 _log.error("a step of the local model failed", exc_info=outcome)
                 self._end(reply, _failure(outcome))
                 continue
@@ -239,12 +182,36 @@ class Engine:
             self._inside -= 1
 
 
-def _error(code: str, message: str) -> Event:
-    return {"type": "error", "code": code, "message": message}
+def _failure(error: BaseException) -> Event:
+    """What a client is told; the log has the rest, which may be the paths and sizes of others."""
+    is_memory = isinstance(error, MemoryError) or "allocate memory" in str(error)
+    why = "memory did not suffice" if is_memory else "its log says why"
+    return error_event("engine_failed", f"The local model failed while it answered: {why}.")
 
 
-def _failure(error: Exception) -> Event:
-    return _error("engine_failed", f"The local model failed: {error}")
+def _opened(model: LoadedModel, sequences: int, tokens: int) -> int:
+    """Make room for so many sequences; the most tokens of each that the system lets us reserve.
+
+    Address space is reserved for all of them at their longest, which counts as memory where the
+    system never promises more than it has. Raises OSError where not even a few tokens fit.
+    """
+    fitting = tokens
+    while True:
+        try:
+            model.network.open(sequences, fitting)
+        except OSError:
+            if fitting <= _LEAST_CONTEXT:
+                raise
+            fitting = max(_LEAST_CONTEXT, fitting // 2)
+            continue
+        if fitting < tokens:
+            _log.warning(
+                "The system reserves no memory for %d answers of %d tokens (vm.overcommit_memory, "
+                "ulimit -v): they may have %d. A smaller kv_cache_mb or max_concurrent leaves more "
+                "to each.",
+                *(sequences, tokens, fitting),
+            )
+        return fitting
 
 
 def cache_tokens(model: LoadedModel, kv_cache_mb: int | None) -> int:

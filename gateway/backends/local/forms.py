@@ -5,27 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-#: Where a call begins and ends in a model's text, as in the templates of Qwen and Hermes.
-CALL_BEGINS = "<tool_call>"
-CALL_ENDS = "</tool_call>"
-
 
 def form_of(payload: Mapping[str, Any]) -> dict[str, Any] | None:
     """What the answer to a checked chat is held to: None, a JSON `schema`, or calls of `tools`.
 
+    With both it is either, but for a call that is wanted in any case: that goes first.
     `first` is what an answer must begin with: a call of the tool of that name, of any (""), or
-    None where it may be text. `param` is the field that asks for it.
+    None where it may be text, or the schema's JSON. `param` is the field that asks for it.
     """
-    response_format = payload.get("response_format") or {}
-    kind = response_format.get("type") or "text"
-    if kind == "json_object":
-        return {"param": "response_format", "schema": {"type": "object"}}
-    if kind == "json_schema":
-        stated = response_format["json_schema"].get("schema")
-        return {"param": "response_format", "schema": {} if stated is None else closed(stated)}
+    schema = _schema_of(payload.get("response_format") or {})
     tools = tools_of(payload)
     if not tools:
-        return None
+        return None if schema is None else {"param": "response_format", "schema": schema}
     choice = payload.get("tool_choice") or "auto"
     first: str | None = "" if choice == "required" else None
     if isinstance(choice, Mapping):
@@ -36,7 +27,18 @@ def form_of(payload: Mapping[str, Any]) -> dict[str, Any] | None:
         "tools": [_called(tool["function"]) for tool in tools],
         "first": first,
         "is_parallel": payload.get("parallel_tool_calls") is not False and not first,
+        **({"schema": schema} if schema is not None and first is None else {}),
     }
+
+
+def _schema_of(response_format: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    kind = response_format.get("type")
+    if kind == "json_object":
+        return {"type": "object"}
+    if kind != "json_schema":
+        return None
+    stated = response_format["json_schema"].get("schema")
+    return {} if stated is None else closed(stated)
 
 
 def tools_of(payload: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:

@@ -52,6 +52,9 @@ _CHOICES = ("none", "auto", "required")
 _FORMATS = ("text", "json_object", "json_schema")
 _MOST_TOP_LOGPROBS = 20
 _MOST_BIAS = 100
+#: Stop strings, which every token's text is searched for (OpenAI takes four), and the longest.
+_MOST_STOPS = 16
+_LONGEST_STOP = 512
 #: Of a token's id; Python itself refuses to read numbers of some thousands.
 _MOST_DIGITS = 20
 #: Beyond these a logit is no number any more.
@@ -113,6 +116,10 @@ def _is_bias(value: object) -> bool:
     )
 
 
+def _are_stops(stops: Sequence[str]) -> bool:
+    return len(stops) <= _MOST_STOPS and all(len(stop) <= _LONGEST_STOP for stop in stops)
+
+
 def _is_format(value: object) -> bool:
     if not isinstance(value, Mapping) or value.get("type", "text") not in _FORMATS:
         return False
@@ -144,6 +151,7 @@ _CHECKED: Mapping[str, Callable[[Any], bool]] = {
     ),
     "logit_bias": _is_bias,
     "n": lambda value: value <= MOST_CHOICES,
+    "stop": lambda value: _are_stops([value] if isinstance(value, str) else value),
     "top_logprobs": lambda value: value <= _MOST_TOP_LOGPROBS,
     "response_format": _is_format,
     "parallel_tool_calls": lambda value: isinstance(value, bool),

@@ -16,6 +16,7 @@ from gateway.backends.local.folder import context_window_of, gguf_of, read_json
 from gateway.backends.local.loadable import check_folder
 from gateway.backends.local.network.build import llama_of
 from gateway.backends.local.network.interface import Network
+from gateway.backends.local.network.kernels.library import level
 from gateway.backends.local.network.low_rank import read_adapter
 from gateway.backends.local.network.shape import OtherNetwork
 from gateway.backends.local.params import defaults_of
@@ -36,7 +37,7 @@ class LoadedModel:
 
     `vocabulary` is how many logits a step has. `fingerprint` changes whenever the same request may
     get another answer: other weights, another
-    number format, another version of torch.
+    number format, another version of torch, other kernels.
     """
 
     network: Network
@@ -126,7 +127,8 @@ def _end_tokens(
 
 
 def _fingerprint(folder: Path, dtype: str) -> str:
-    digest = hashlib.sha256(f"{torch.__version__} {dtype}".encode())
+    arithmetic = f"{torch.__version__} {dtype} {level()}"
+    digest = hashlib.sha256(arithmetic.encode())
     for path in sorted(filter(Path.is_file, folder.iterdir())):
         digest.update(f"{path.name} {path.stat().st_size}".encode())
     return f"fp_{digest.hexdigest()[:12]}"

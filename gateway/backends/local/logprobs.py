@@ -25,7 +25,7 @@ class Doubts:
         self._entropy = 0.0
         self._margin = 0.0
 
-    def observe(self, logits: torch.Tensor, logprob: float, normaliser: torch.Tensor) -> None:
+    def observe(self, logits: torch.Tensor, logprob: float, normaliser: float) -> None:
         """Note a token's logprob; of the first one also what else there might have been."""
         if self._count == 0:
             logprobs = logits - normaliser
@@ -56,12 +56,12 @@ class Doubts:
 def entry_of(
     tokenizer: ChatTokenizer,
     logits: torch.Tensor,
-    normaliser: torch.Tensor,
+    normaliser: float,
     token: int,
     most: int,
 ) -> dict[str, Any]:
     """One token as OpenAI's `logprobs.content` has it, with its `most` likeliest alternatives."""
-    told = _told(tokenizer, token, float(logits[token] - normaliser))
+    told = _told(tokenizer, token, float(logits[token]) - normaliser)
     if most == 0:
         return {**told, "top_logprobs": []}
     values, tokens = logits.topk(min(most, logits.shape[-1]))

@@ -11,11 +11,19 @@ from gateway.backends.local.network.slots import BLOCK
 
 @dataclass(slots=True)
 class Prefix:
-    """Token ids and the memory of a network that has read them with an adapter, or with none."""
+    """Token ids and the memory of a network that has read them with an adapter, or with none.
+
+    Only answers with the same `owner` may know that they were read.
+    """
 
     tokens: Sequence[int]
     memory: Any
     adapter: Any
+    owner: str | None = None
+
+    def suits(self, adapter: Any, owner: str | None) -> bool:
+        """Whether an answer with this adapter and owner may go on from it."""
+        return self.adapter is adapter and self.owner == owner
 
 
 class Prefixes:
@@ -35,14 +43,16 @@ class Prefixes:
         self._kept = [one for one in self._kept if one not in covered]
         self._kept.append(prefix)
 
-    def holds(self, tokens: Sequence[int], adapter: Any) -> bool:
+    def holds(self, tokens: Sequence[int], adapter: Any, owner: str | None = None) -> bool:
         """Whether the tokens are kept already; then they are the latest."""
-        found = self.longest(tokens, adapter)
+        found = self.longest(tokens, adapter, owner)
         return found is not None and shared(found.tokens, tokens) >= len(tokens)
 
-    def longest(self, tokens: Sequence[int], adapter: Any) -> Prefix | None:
+    def longest(
+        self, tokens: Sequence[int], adapter: Any, owner: str | None = None
+    ) -> Prefix | None:
         """The one that shares the most whole blocks with the tokens, now the latest."""
-        fitting = [one for one in self._kept if one.adapter is adapter]
+        fitting = [one for one in self._kept if one.suits(adapter, owner)]
         best = max(fitting, key=lambda one: shared(one.tokens, tokens), default=None)
         if best is None or shared(best.tokens, tokens) == 0:
             return None
@@ -56,8 +66,8 @@ class Prefixes:
 
 
 def _covers(prefix: Prefix, other: Prefix) -> bool:
-    same = prefix.adapter is other.adapter
-    return same and shared(prefix.tokens, other.tokens) >= len(other.tokens)
+    is_same = other.suits(prefix.adapter, prefix.owner)
+    return is_same and shared(prefix.tokens, other.tokens) >= len(other.tokens)
 
 
 def shared(tokens: Sequence[int], others: Sequence[int]) -> int:

@@ -64,13 +64,17 @@ class EngineProcess:
         starts_lazily: bool = False,
         adapters: Mapping[str, str] | None = None,
         kv_cache_mb: int | None = None,
+        shares_prompts: bool = False,
         idle_unload_s: float | None = None,
+        powercap: Path | None = None,
     ) -> None:
         """`socket_path` is where to listen; by default in a new folder that only we can read.
 
         `worker` is the module that the process runs, `ENGINE` or `ENCODER`; `adapters` are hub ids
-        or folders of LoRA adapters by the name that requests say; after `idle_unload_s` without
-        requests the process ends until the next one.
+        or folders of LoRA adapters by the name that requests say; with `shares_prompts` what was
+        read for one caller isn't read again for another; after `idle_unload_s` without
+        requests the process ends until the next one; `powercap` is where the kernel shows the
+        processors' energy counters, if not at the usual place.
         """
         self._worker = worker
         self._starts_lazily = starts_lazily
@@ -83,7 +87,9 @@ class EngineProcess:
             *("--max-queue", str(max_queue)),
             *(("--threads", str(threads)) if threads is not None else ()),
             *(("--kv-cache-mb", str(kv_cache_mb)) if kv_cache_mb is not None else ()),
+            *(("--share-prompts",) if shares_prompts else ()),
             *(("--idle-unload-s", str(idle_unload_s)) if idle_unload_s is not None else ()),
+            *(("--powercap", str(powercap)) if powercap is not None else ()),
         ]
         self._unloads = idle_unload_s is not None
         self._own_folder: Path | None = None

@@ -30,7 +30,7 @@ class Reply:
             mark = {"confidence": gate.confidence}
         yield from self._texts(index, choice, pieces, mark)
         if gate is not None and gate.refused:
-            yield {"type": "low_confidence", **self._used(), **mark}
+            yield {"type": "low_confidence", **self._used(), **mark, **self._certainty()}
         elif ended:
             is_last = all(one.finish_reason is not None for one in self.choices)
             mark |= self._certainty() if is_last else {}

@@ -38,12 +38,16 @@ class Sampler:
         else:
             self._generator.manual_seed(params.seed % 2**63)
 
-    def choose(self, logits: torch.Tensor) -> int:
-        """One token id for float logits of shape (vocabulary,), which stay as they are."""
+    def choose(self, logits: torch.Tensor, likeliest: int) -> int:
+        """One token id for float logits of shape (vocabulary,), which stay as they are.
+
+        `likeliest` is that of the logits, which penalties and the like may still change.
+        """
         if self._changes_always or self._counts:
             logits = self._changed(logits.clone())
+            likeliest = int(logits.argmax())
         params = self._params
-        token = int(logits.argmax()) if params.temperature == 0 else self._drawn(logits)
+        token = likeliest if params.temperature == 0 else self._drawn(logits)
         if self._counts_tokens:
             self._counts[token] += 1
         if params.repetition_penalty != 1:

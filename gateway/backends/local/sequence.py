@@ -8,18 +8,20 @@ from typing import Any
 import torch
 
 from gateway.backends.local.constraint import Constraint
-from gateway.backends.local.forms import CALL_BEGINS
 from gateway.backends.local.gate import Gate
 from gateway.backends.local.load import LoadedModel
 from gateway.backends.local.logprobs import Doubts, entry_of
+from gateway.backends.local.network.summary import Summary
 from gateway.backends.local.params import SamplingParams
 from gateway.backends.local.sampling import Sampler
 from gateway.backends.local.stopping import StopFilter
 
 #: What a tokenizer decodes an unfinished UTF-8 character to.
 _REPLACEMENT = "\ufffd"
-#: A character has at most four bytes: after so many tokens it isn't unfinished but no character.
-_LONGEST_CHARACTER = 4
+#: A character has at most four bytes: so many of them may still want the last.
+_MOST_UNFINISHED = 3
+#: After so many tokens without a whole character at their end none is expected to come.
+_LONGEST_WAIT = 32
 
 
 class Answering:
@@ -27,9 +29,11 @@ class Answering:
 
     `pending` are the token ids that the network hasn't read yet; `longest` is how many tokens it
     may come to, with the prompt; `adapter` is the LoRA adapter that it is to be read with.
+    What was read for it is of use to answers with the same `owner`; `is_first` marks the first of
+    a request's choices.
     `cached_tokens` of the prompt had been read before. `finish_reason` is None until the answer
     has ended, then `stop` or `length`; `completion_tokens` leaves out the token that ends an
-    answer; `compute_s` is the time that the network took for it, in seconds; `gate` is where a
+    answer; `compute_s` is its part of the engine's time, in seconds; `gate` is where a
     cascade watches it.
     """
 
@@ -44,6 +48,8 @@ class Answering:
         adapter: Any = None,
         *,
         may_call: bool = False,
+        owner: str | None = None,
+        is_first: bool = True,
     ) -> None:
         """`may_call` says whether it may hold calls of tools, which no stop string cuts."""
         self._model = model
@@ -51,10 +57,19 @@ class Answering:
         self._top_logprobs = params.top_logprobs
         self._constraint = constraint
         self._sampler = Sampler(params, prompt, constraint)
-        self._stops = StopFilter(params.stop, until=CALL_BEGINS if may_call else None)
+        dialect = model.tokenizer.dialect if may_call else None
+        self._stops = StopFilter(params.stop, until=None if dialect is None else dialect.begins)
+        #: The special token that begins calls is told as text.
+        self._marker = (
+            None
+            if dialect is None or dialect.token is None
+            else model.tokenizer.token_id(dialect.token)
+        )
         self._tokens: list[int] = []
-        self._shown_from = 0
-        self._shown_to = 0
+        # The tokens that are decoded together, and how much of their text has been told.
+        self._read_from = 0
+        self._read_characters = 0
+        self._known_to = 0
         self._readable_characters = 0
         self._shown_characters = 0
         #: Logprobs that aren't told yet, each with where its token's text begins.
@@ -62,6 +77,8 @@ class Answering:
         self.doubts = Doubts()
         self.gate = gate
         self.adapter = adapter
+        self.owner = owner
+        self.is_first = is_first
         self.pending = prompt
         self.prompt_tokens = len(prompt)
         self.longest = len(prompt) + max_tokens
@@ -70,11 +87,11 @@ class Answering:
         self.compute_s = 0.0
         self.finish_reason: str | None = None
 
-    def accept(self, logits: torch.Tensor) -> str:
+    def accept(self, logits: torch.Tensor, summary: Summary) -> str:
         """Choose the next token; the text that may be shown now (often none)."""
-        token = self._sampler.choose(logits)
-        normaliser = logits.logsumexp(-1)
-        logprob = float(logits[token] - normaliser)
+        token = self._sampler.choose(logits, summary.likeliest)
+        normaliser = summary.normaliser
+        logprob = float(logits[token]) - normaliser
         self.doubts.observe(logits, logprob, normaliser)
         if self.gate is not None:
             self.gate.observe(logprob)
@@ -120,13 +137,21 @@ class Answering:
         Some tokenizers drop a leading space, so tokens are decoded after their predecessors and
         the predecessors' text is cut off.
         """
-        decode = self._model.tokenizer.decode
-        whole = decode(self._tokens[self._shown_from :])
-        is_young = len(self._tokens) - self._shown_to < _LONGEST_CHARACTER
-        if whole.endswith(_REPLACEMENT) and is_young and not is_final:
-            return ""
-        known = decode(self._tokens[self._shown_from : self._shown_to])
-        text = whole[len(known) :]
-        if text:  # a token without text is no predecessor that would keep the next one's space
-            self._shown_from, self._shown_to = self._shown_to, len(self._tokens)
+        decode, marker = self._model.tokenizer.decode, self._marker
+        whole = decode(self._tokens[self._read_from :], marker)
+        is_waiting = whole.endswith(_REPLACEMENT) and not is_final
+        is_waiting = is_waiting and len(self._tokens) - self._known_to < _LONGEST_WAIT
+        end = _unfinished_from(whole) if is_waiting else len(whole)
+        text = whole[self._read_characters : end]
+        self._read_characters = max(self._read_characters, end)
+        if text and end == len(whole):
+            # A token without text is no predecessor that would keep the next one's space.
+            self._read_from, self._known_to = self._known_to, len(self._tokens)
+            self._read_characters = len(decode(self._tokens[self._read_from :], marker))
         return text
+
+
+def _unfinished_from(text: str) -> int:
+    """Where the characters at a text's end begin that the next token may still complete."""
+    whole = len(text.rstrip(_REPLACEMENT))
+    return max(whole, len(text) - _MOST_UNFINISHED)

@@ -9,6 +9,7 @@ from typing import Any
 
 from gateway.core.cascade import Cascade
 from gateway.core.certainty import Certainty
+from gateway.core.energy import Reading
 from gateway.core.usage import Usage
 
 #: One JSON object on the socket, told apart by its `type`.
@@ -16,6 +17,11 @@ Event = dict[str, Any]
 
 #: The types of those that end a job.
 LAST_EVENTS = frozenset({"end", "low_confidence", "error", "lost"})
+
+
+def error_event(code: str, message: str) -> Event:
+    """The event that ends a job by a failure or a refusal."""
+    return {"type": "error", "code": code, "message": message}
 
 
 @dataclass(slots=True)
@@ -62,12 +68,14 @@ class EncodeJob:
 
 def usage_of(event: Mapping[str, Any]) -> Usage:
     """What an answer used, from its last event."""
+    reading = event.get("reading")
     return Usage(
         prompt_tokens=event["prompt_tokens"],
         completion_tokens=event["completion_tokens"],
         cached_tokens=event.get("cached_tokens", 0),
         source="counted",
         compute_s=event["compute_s"],
+        reading=None if reading is None else Reading(**reading),
     )
 
 

@@ -14,8 +14,8 @@ from jinja2.nodes import CallBlock, Node
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from gateway.backends.local.dialect import dialect_of
 from gateway.backends.local.folder import read_json
-from gateway.backends.local.forms import CALL_BEGINS
 from gateway.core.errors import InvalidRequest
 
 #: For base models, which have no template of their own.
@@ -52,8 +52,8 @@ class ChatTemplate:
         environment.globals["raise_exception"] = _raise
         environment.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
         self._template = environment.from_string(source)
-        #: Whether it tells of tools itself, and in the words by which calls are known here.
-        self.takes_tools = "tools" in source and CALL_BEGINS in source
+        #: How calls are written, where it tells of tools itself and in one of the known ways.
+        self.dialect = dialect_of(source)
         self._special_tokens = dict(special_tokens)
 
     @classmethod

@@ -11,7 +11,13 @@ from typing import Any
 import orjson
 from tokenizers import Tokenizer
 
-from gateway.backends.local.conversation import in_plain_text, text_of, turns_of
+from gateway.backends.local.conversation import (
+    in_plain_text,
+    text_of,
+    turns_of,
+    with_short_ids,
+)
+from gateway.backends.local.dialect import HERMES, MISTRAL, Dialect
 from gateway.backends.local.folder import read_json
 from gateway.backends.local.template import ChatTemplate
 from gateway.core.errors import InvalidRequest
@@ -69,13 +75,30 @@ class ChatTokenizer:
         self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]]
     ) -> str:
         turns = turns_of(messages)
-        if self._template.takes_tools:
+        if self._template.dialect is not None:
+            turns = with_short_ids(turns) if self._template.dialect is MISTRAL else turns
             return self._template.render(turns, tools)
         return self._template.render(in_plain_text(turns, tools))
 
-    def to_json(self) -> str:
-        """The tokenizer as its `tokenizer.json` says it."""
-        text: str = self._tokenizer.to_str()
+    @property
+    def dialect(self) -> Dialect:
+        """How its model writes calls of tools: as its template has it, else in our words."""
+        return self._template.dialect or HERMES
+
+    @cached_property
+    def size(self) -> int:
+        """How many ids there are."""
+        ids: Mapping[str, int] = self._tokenizer.get_vocab()
+        return max(ids.values(), default=-1) + 1
+
+    def to_json(self, size: int) -> str:
+        """The tokenizer as its `tokenizer.json` says it, with at least so many ids."""
+        tokenizer = self._tokenizer
+        if self.size < size:
+            tokenizer = Tokenizer.from_str(tokenizer.to_str())
+            added = [f"<|no token {number}|>" for number in range(self.size, size)]
+            tokenizer.add_special_tokens(added)
+        text: str = tokenizer.to_str()
         return text
 
     def token_bytes(self, token: int) -> bytes:
@@ -97,8 +120,12 @@ class ChatTokenizer:
         ids: list[int] = self._encoded(text, is_whole=True).ids
         return ids
 
-    def decode(self, tokens: list[int]) -> str:
-        """The text of token ids, without special tokens."""
+    def decode(self, tokens: list[int], kept: int | None = None) -> str:
+        """The text of token ids, without special tokens but the one that is to be kept."""
+        if kept is not None and kept in tokens:
+            place = tokens.index(kept)
+            after = self.decode(tokens[place + 1 :], kept)
+            return self.decode(tokens[:place]) + str(self._tokenizer.id_to_token(kept)) + after
         text: str = self._tokenizer.decode(tokens, skip_special_tokens=True)
         return text
 

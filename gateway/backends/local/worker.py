@@ -19,7 +19,9 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -29,6 +31,8 @@ from gateway.backends.local.process import UNLOADED
 from gateway.backends.local.refused import ModelRefused
 from gateway.backends.local.submission import LAST_EVENTS, Event, Submission
 from gateway.core.cascade import Cascade
+from gateway.power.meter import PowerMeter
+from gateway.power.rapl import POWERCAP, Rapl
 
 _log = logging.getLogger(__name__)
 
@@ -75,6 +79,8 @@ class Worker:
         self._status: Event = {"state": "loading"}
         self._writers: set[asyncio.StreamWriter] = set()
         self._used_s = self._loop.time()
+        counter = Rapl.found(options.powercap)
+        self._power = None if counter is None else PowerMeter(counter)
 
     async def serve(self) -> None:
         """Accept connections at once; load the model meanwhile."""
@@ -83,6 +89,8 @@ class Worker:
             listening = {"sock": socket.socket(fileno=self._options.listener)}
         server = await asyncio.start_unix_server(self._converse, limit=LINE_LIMIT, **listening)
         threading.Thread(target=self._load, name="load", daemon=True).start()
+        if self._power is not None:
+            self._power.start()
         async with server:
             if self._options.idle_unload_s is None:
                 await server.serve_forever()
@@ -159,10 +167,11 @@ class Worker:
     ) -> None:
         number: int = command["id"]
         self._used_s = self._loop.time()
+        began_s = time.monotonic()
 
         def deliver(event: Event) -> None:
             if number in submissions:
-                _write(writer, {"id": number, **event})
+                _write(writer, {"id": number, **event, **self._read_power(event, began_s)})
                 if event["type"] in LAST_EVENTS:
                     del submissions[number]
 
@@ -173,6 +182,14 @@ class Worker:
 
         submissions[number] = self._read(command, emit)
         engine.submit(submissions[number])
+
+    def _read_power(self, event: Event, began_s: float) -> Event:
+        """What the machine's meter tells of a job that has ended."""
+        if self._power is None or "compute_s" not in event:
+            return {}
+        elapsed_s = time.monotonic() - began_s
+        reading = self._power.reading(event["compute_s"], elapsed_s)
+        return {} if reading is None else {"reading": asdict(reading)}
 
 
 #: What a submission has under the same name.
@@ -200,11 +217,13 @@ def _loaded(options: argparse.Namespace) -> tuple[Served, Event]:
         max_concurrent=options.max_concurrent,
         max_queue=options.max_queue,
         kv_cache_mb=options.kv_cache_mb,
+        shares_prompts=options.share_prompts,
     )
     return engine, {
         "state": "ready",
         "context_window": engine.context_window,
         "fingerprint": model.fingerprint,
+        "dialect": model.tokenizer.dialect.name,
         "pid": os.getpid(),
     }
 
@@ -245,7 +264,9 @@ def main(load: Load = _loaded, read: Read = _submission) -> None:
     parser.add_argument("--max-concurrent", type=int, default=8)
     parser.add_argument("--max-queue", type=int, default=64)
     parser.add_argument("--kv-cache-mb", type=int)
+    parser.add_argument("--share-prompts", action="store_true")
     parser.add_argument("--idle-unload-s", type=float)
+    parser.add_argument("--powercap", type=Path, default=POWERCAP)
     options = parser.parse_args()
     # The terminal's Ctrl-C is for the gateway, which finishes its streams before it ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)

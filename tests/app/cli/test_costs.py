@@ -57,6 +57,38 @@ def test_the_table_shows_the_latest_calls_and_what_was_saved(
     assert lines[-1] == "Total $0.003500 for 2 chats. All-large: $0.007000. Saved 50.0%."
 
 
+def test_energy_and_gas_are_shown_in_thousandths_and_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = f"sqlite:///{tmp_path}/ledger.db"
+    figures = {"energy_wh": 0.0015, "co2_g": 0.000687}
+    record(
+        address,
+        entry(deployment="guess", energy_source="estimated:power", **figures),
+        entry(deployment="meter", energy_source="measured:rapl", **figures),
+        entry(deployment="nobody"),
+    )
+    lines = printed(capsys, address).splitlines()
+    shown = {
+        name: [cell.strip() for cell in line.split("│")[-4:-2]]
+        for name in ("guess", "meter", "nobody")
+        for line in lines
+        if f" {name} " in line
+    }
+    assert shown == {
+        "guess": ["~1.5", "~0.687"],
+        "meter": ["1.5", "0.687"],
+        "nobody": ["–", "–"],
+    }
+    by_tier = printed(capsys, address, by="tier").splitlines()
+    (large,) = [line for line in by_tier if "│ large" in line]
+    assert [cell.strip() for cell in large.split("│")[-3:-1]] == ["0.003", "0.00137"]
+    (sums,) = csv.DictReader(io.StringIO(printed(capsys, address, by="tier", format="csv")))
+    assert (sums["energy_wh"], sums["co2_g"]) == ("0.003", "0.001374")
+    rows = json.loads(printed(capsys, address, format="json"))
+    assert [row["co2_g"] for row in rows if row["deployment"] == "guess"] == [0.000687]
+
+
 def test_groups_show_their_share(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     text = printed(capsys, url, by="tier")
     (large,) = [line for line in text.splitlines() if "large " in line]

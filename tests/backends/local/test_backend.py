@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
+from gateway.api.parse import parse_chat
 from gateway.backends.local.backend import LocalBackend
 from gateway.backends.local.tokens import TokenCounter
 from gateway.core.answer import Chunk
@@ -212,3 +213,37 @@ def tokens_in(counter: TokenCounter, text: str) -> int:
     """How many tokens an answer's text is: what a message of it takes more than an empty one."""
     said, silent = ([{"role": "assistant", "content": content}] for content in (text, ""))
     return counter.count(said) - counter.count(silent)
+
+
+@pytest.mark.parametrize("levels", [200, 300, 900])
+async def test_what_is_nested_too_deeply_is_refused_and_no_failure(
+    small: LocalBackend, levels: int
+) -> None:
+    deep = "[" * levels + "]" * levels
+    part = f'{{"type": "text", "text": "Hi", "x": {deep}}}'
+    messages = f'[{{"role": "user", "content": [{part}]}}]'
+    request = parse_chat(f'{{"model": "auto", "max_tokens": 1, "messages": {messages}}}'.encode())
+    if levels < 250:
+        assert await answer_of(small, request)
+        return
+    with pytest.raises(InvalidRequest, match="nested too deeply"):
+        await answer_of(small, request)
+
+
+@pytest.mark.parametrize("levels", [240, 900])
+async def test_deep_arguments_of_a_call_are_read_as_they_were_written(
+    small: LocalBackend, counter: TokenCounter, levels: int
+) -> None:
+    called = {"name": "f", "arguments": '{"a": ' + "[" * levels + "]" * levels + "}"}
+    said = {
+        "role": "assistant",
+        "tool_calls": [{"id": "c", "type": "function", "function": called}],
+    }
+    messages: list[dict[str, Any]] = [
+        {"role": "user", "content": "Hi"},
+        said,
+        {"role": "tool", "content": "1"},
+    ]
+    answer = await answer_of(small, chat("", messages=messages, max_tokens=1))
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens == counter.count(messages) > levels / 4

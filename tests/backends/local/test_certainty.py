@@ -27,8 +27,8 @@ def test_it_is_made_of_the_logits() -> None:
     # Probabilities 0.25 and 0.75.
     logits = torch.tensor([0.0, math.log(3)])
     for token in (1, 0):
-        normaliser = logits.logsumexp(-1)
-        doubts.observe(logits, float(logits[token] - normaliser), normaliser)
+        normaliser = float(logits.logsumexp(-1))
+        doubts.observe(logits, float(logits[token]) - normaliser, normaliser)
     sure = Doubts.of_all([doubts, Doubts()])
     assert sure is not None
     assert sure.mean_logprob == pytest.approx(math.log(0.75 * 0.25) / 2)

@@ -176,6 +176,24 @@ async def test_no_call_where_none_is_wanted(small: LocalBackend) -> None:
     )
 
 
+@pytest.mark.parametrize("question", ["The weather in Rome?", "Say hello as JSON."])
+async def test_with_tools_and_a_schema_the_answer_is_one_of_them(
+    small: LocalBackend, question: str
+) -> None:
+    wanted = {"type": "object", "properties": {"word": {"enum": ["a", "b"]}}, "required": ["word"]}
+    form = held_to(wanted).payload["response_format"]
+    asked: dict[str, Any] = {"tools": [WEATHER], "response_format": form, "max_tokens": 60}
+    free = await answer_of(small, chat(question, parallel_tool_calls=False, **asked))
+    for _, arguments in calls_in(free):
+        jsonschema_rs.validate(PARAMETERS["get_weather"], arguments)
+    if not calls_in(free):
+        jsonschema_rs.validate(wanted, json.loads(content_of(free)))
+    forced = chat(question, tool_choice="required", parallel_tool_calls=False, **asked)
+    assert len(calls_in(await answer_of(small, forced))) == 1
+    none = await answer_of(small, chat(question, tool_choice="none", **asked))
+    jsonschema_rs.validate(wanted, json.loads(content_of(none)))
+
+
 @pytest.mark.parametrize(
     "wanted",
     [

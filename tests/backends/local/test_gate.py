@@ -99,6 +99,9 @@ async def test_an_unsure_answer_is_given_up_at_once(small: LocalBackend, *, stre
     assert refused.usage.source == "counted"
     assert refused.usage.compute_s is not None
     assert refused.usage.compute_s > 0
+    assert refused.certainty is not None
+    # A cascade's confidence is the geometric mean of the same tokens' probabilities.
+    assert refused.confidence == pytest.approx(math.exp(refused.certainty.mean_logprob))
     assert await load_of(small) == (0, 0)
 
 

@@ -62,3 +62,36 @@ def test_a_prompt_that_memory_does_not_suffice_for_fails_alone(folder: Path) -> 
     assert (long["type"], long["code"]) == ("error", "engine_failed")
     assert "memory" in long["message"]
     assert short["type"] == later["type"] == "end"
+
+
+def _answer_with_little_address_space(folder: str) -> tuple[int, Event]:
+    """The context window that is left, and the end of an answer."""
+    import torch
+
+    from gateway.backends.local.engine import Engine
+    from gateway.backends.local.load import load
+    from gateway.backends.local.submission import Submission
+
+    torch.set_num_threads(1)
+    model = load(Path(folder), "float32")
+    many = 512
+    whole = many * model.context_window * model.network.bytes_per_token
+    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (taken + whole * 12 // 25, resource.RLIM_INFINITY))
+    engine = Engine(model, max_concurrent=many, max_queue=2)
+    events: queue.Queue[Event] = queue.Queue()
+    asked = {"temperature": 0.0, "max_tokens": 4}
+    engine.submit(Submission([], asked, events.put, prompt="a b c"))
+    while (event := events.get(timeout=60))["type"] not in LAST_EVENTS:
+        pass
+    return engine.context_window, event
+
+
+def test_a_system_that_promises_no_memory_that_it_lacks_leaves_a_shorter_context(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        window, event = pool.apply(_answer_with_little_address_space, (str(folder),))
+    assert window == 256
+    assert event["type"] == "end"
+    assert "they may have 256" in capfd.readouterr().err

@@ -15,7 +15,8 @@ LOGITS = torch.tensor([1.0, 3.0, 2.0, -1.0])
 
 def draws(params: SamplingParams, logits: torch.Tensor = LOGITS, count: int = 400) -> list[int]:
     sampler = Sampler(params)
-    return [sampler.choose(logits) for _ in range(count)]
+    likeliest = int(logits.argmax())
+    return [sampler.choose(logits, likeliest) for _ in range(count)]
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import torch
 from tokenizers import Tokenizer
 
 from gateway.backends.local.load import LoadedModel
+from gateway.backends.local.network.summary import Summary
 from gateway.backends.local.params import SamplingParams
 from gateway.backends.local.sequence import Answering
 from gateway.backends.local.template import ChatTemplate
@@ -36,7 +37,7 @@ def said(answer: Answering, tokens: list[int]) -> list[str]:
     for token in tokens:
         logits = torch.zeros(VOCABULARY)
         logits[token] = 1
-        pieces.append(answer.accept(logits))
+        pieces.append(answer.accept(logits, Summary(token, float(logits.logsumexp(-1)))))
     return pieces
 
 
@@ -59,13 +60,24 @@ def test_the_pieces_are_the_text(model: LoadedModel, text: str) -> None:
     assert "".join(pieces) == text
 
 
-def test_bytes_that_are_no_character_are_held_back_for_four_tokens(model: LoadedModel) -> None:
+def test_of_bytes_that_are_no_character_the_last_three_are_held_back(model: LoadedModel) -> None:
     broken = tokens_of(model, "🦄")[0]
     answer = answering(model)
-    pieces = said(answer, [broken] * 8)
-    assert [bool(piece) for piece in pieces] == [False, False, False, True] * 2
-    assert set("".join(pieces)) == {"\ufffd"}
-    assert said(answer, tokens_of(model, "on")) == ["on"]
+    assert said(answer, [broken] * 8) == [*[""] * 3, *["\ufffd"] * 5]
+    assert said(answer, tokens_of(model, "on")) == ["\ufffd" * 3 + "on"]
+
+
+@pytest.mark.parametrize("broken", range(1, 6))
+def test_a_character_after_bytes_that_are_none_is_whole(model: LoadedModel, broken: int) -> None:
+    tokens = tokens_of(model, "🦄")
+    pieces = said(answering(model), [*[tokens[-1]] * broken, *tokens, *tokens_of(model, "é!")])
+    assert "".join(pieces) == "\ufffd" * broken + "🦄é!"
+
+
+def test_bytes_without_end_are_told(model: LoadedModel) -> None:
+    broken = tokens_of(model, "🦄")[-1]
+    pieces = said(answering(model, max_tokens=200), [broken] * 200)
+    assert "".join(pieces) == "\ufffd" * 200
 
 
 def test_an_unfinished_character_is_shown_at_the_end(model: LoadedModel) -> None:
@@ -106,3 +118,13 @@ def test_a_stop_string_in_the_middle_of_a_token(model: LoadedModel) -> None:
     answer = answering(model, "o th")
     assert "".join(said(answer, tokens_of(model, "one two three"))) == "one tw"
     assert answer.finish_reason == "stop"
+
+
+def test_the_marker_of_calls_as_a_word_lets_stop_strings_stop(model: LoadedModel) -> None:
+    params = SamplingParams(temperature=0, stop=("END",))
+    answer = Answering(model, [1], params, 99, may_call=True)
+    pieces = said(answer, tokens_of(model, "I say <tool_call> and END"))
+    assert ("".join(pieces), answer.finish_reason) == ("I say <tool_call> and ", "stop")
+    answer = Answering(model, [1], params, 99, may_call=True)
+    tokens = tokens_of(model, '<tool_call>\n{"name": "END"')
+    assert "".join(said(answer, tokens)) == '<tool_call>\n{"name": "END"'

@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0008"
-down_revision = "0005"
+down_revision = "0007"
 branch_labels = None
 depends_on = None
 
@@ -64,12 +64,10 @@ def upgrade() -> None:
             "key_id", "period_start", "budget_pico", "percent", name="budget_marks_pkey"
         ),
     )
-    op.create_index("daily_totals_key", "daily_totals", ["key_id", "day"])
 
 
 def downgrade() -> None:
     """Drop what `upgrade` added."""
-    op.drop_index("daily_totals_key", "daily_totals")
     for table in ("budget_marks", "reservations", "key_changes", "virtual_keys"):
         op.drop_table(table)
 

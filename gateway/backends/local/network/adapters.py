@@ -15,6 +15,10 @@ from torch.nn import functional
 from gateway.backends.local.adapters import AdapterMisfit
 from gateway.backends.local.network.low_rank import Matrices
 
+#: Rows that are multiplied at a time: always so many, because a product of another size may add up
+#: in another order, and a row's bits would depend on who else asks for the adapter.
+_ROWS = 16
+
 
 @dataclass(slots=True, frozen=True)
 class Change:
@@ -97,9 +101,17 @@ class Adapting:
         """Add to a matrix's output, in place, what the adapters change of it."""
         for adapter, mine in self._users:
             for change in adapter.changes.get((layer, matrix), ()):
-                low = functional.linear(rows[mine].float(), change.down)
-                added = functional.linear(low, change.up).to(found.dtype)
+                added = _low_rank(rows[mine].float(), change).to(found.dtype)
                 found[mine, change.start : change.end] += added
+
+
+def _low_rank(rows: torch.Tensor, change: Change) -> torch.Tensor:
+    missing = -len(rows) % _ROWS
+    found = [
+        functional.linear(functional.linear(block, change.down), change.up)
+        for block in functional.pad(rows, (0, 0, 0, missing)).split(_ROWS)
+    ]
+    return torch.cat(found)[: len(rows)]
 
 
 _NOTHING = Adapting(())

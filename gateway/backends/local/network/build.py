@@ -11,6 +11,8 @@ import torch
 
 from gateway.backends.local.network import kept
 from gateway.backends.local.network.files import Tensors, identity
+from gateway.backends.local.network.kernels.codes import Codes, coded
+from gateway.backends.local.network.kernels.network import KernelNetwork, runs
 from gateway.backends.local.network.linear import (
     FloatLinear,
     Head,
@@ -48,7 +50,9 @@ _NORMS = {"attention_norm": "input_layernorm", "feed_norm": "post_attention_laye
 _Loaded = Mapping[str, torch.Tensor]
 
 
-def llama_of(folder: Path, config: Mapping[str, Any], dtype: torch.dtype | None) -> LlamaNetwork:
+def llama_of(
+    folder: Path, config: Mapping[str, Any], dtype: torch.dtype | None
+) -> LlamaNetwork | KernelNetwork:
     """The network of a folder, its weights in `dtype`; None rounds them to what steps need.
 
     That is int4 where the model was published in four bits, else int8.
@@ -58,19 +62,62 @@ def llama_of(folder: Path, config: Mapping[str, Any], dtype: torch.dtype | None)
     if dtype is not None:
         floats = {name: tensor.to(dtype) for name, tensor in _renamed(shape, Tensors(folder))}
         return _assembled(shape, floats, _float_matrix, FloatLinear)
-    about = {"format": _FORMAT, "source": identity(folder), **_kernels()}
+    if runs(shape, config["intermediate_size"]):
+        made = _made_once(folder, {"format": "codes 1"}, lambda tensors: _coded(shape, tensors))
+        return _by_kernels(shape, made)
+    _log.info("no compiled kernel runs the network in %s: torch's do, more slowly", folder)
+    made = _made_once(
+        folder,
+        {"format": _FORMAT, **_torch_kernels()},
+        lambda tensors: _converted(shape, tensors),
+    )
+    return _assembled(shape, made, _small_matrix, Head if has_bfloat16_units() else None)
+
+
+def _made_once(
+    folder: Path, about: Mapping[str, str], make: Callable[[Tensors], dict[str, torch.Tensor]]
+) -> _Loaded:
+    """The converted weights that are kept in the folder; they are made where it has none."""
+    about = {**about, "source": identity(folder)}
     file = folder / CONVERTED
     made = kept.read(file, about)
     if made is None:
-        made = _converted(shape, Tensors(folder))
+        made = make(Tensors(folder))
         try:
             kept.write(file, made, about)
         except OSError as error:  # then they are made again at each start
             _log.warning("the converted weights can't be kept in %s: %s", file.parent, error)
-    return _assembled(shape, made, _small_matrix, Head if has_bfloat16_units() else None)
+    return made
 
 
-def _kernels() -> dict[str, str]:
+def _coded(shape: LlamaShape, tensors: Tensors) -> dict[str, torch.Tensor]:
+    """Everything in the form that our kernels want, by our names."""
+    made: dict[str, torch.Tensor] = {}
+    for name, tensor in _renamed(shape, tensors):
+        stem, _, kind = name.rpartition(".")
+        if kind == "weight":
+            codes = coded(tensor)
+            made[f"{stem}.codes"], made[f"{stem}.levels"] = codes.codes, codes.levels
+            made[f"{stem}.outputs"] = torch.tensor(codes.outputs)
+        else:
+            made[name] = tensor.float()
+    return made
+
+
+def _by_kernels(shape: LlamaShape, loaded: _Loaded) -> KernelNetwork:
+    stems = [name.removesuffix(".codes") for name in loaded if name.endswith(".codes")]
+    matrices = {
+        stem: Codes(
+            loaded[f"{stem}.codes"], loaded[f"{stem}.levels"], int(loaded[f"{stem}.outputs"])
+        )
+        for stem in stems
+    }
+    matrices.setdefault("head", matrices["embedding"])
+    floats = {name: one for name, one in loaded.items() if one.dtype == torch.float32}
+    return KernelNetwork(shape, matrices, floats)
+
+
+def _torch_kernels() -> dict[str, str]:
     """What converted weights are laid out for: int4 ones are in the order that a kernel reads."""
     return {
         "torch": torch.__version__,

@@ -28,6 +28,9 @@ class TransformersMemory:
         self.cache = DynamicCache(config=config)
         self.length = 0
         self.adapter = adapter
+        #: Tokens that were read in a batch that another sequence then failed, and their logits.
+        self.unclaimed: tuple[list[int], torch.Tensor] | None = None
+        self._failure: BaseException | None = None
 
     def take(self, other: TransformersMemory, length: int) -> bool:
         """Copy the first tokens of another; not where a layer forgets or keeps something else."""
@@ -46,6 +49,19 @@ class TransformersMemory:
 
     def release(self) -> None:
         """Nothing is held but by this object."""
+
+    def failed(self, error: BaseException) -> None:
+        """Forget what a pass that failed has left; what can't be cut off is never read again."""
+        if all(type(layer) is DynamicLayer for layer in self.cache.layers):
+            for layer in self.cache.layers:
+                layer.crop(min(0, self.length - layer.get_seq_length()))
+        else:
+            self._failure = error
+
+    def check(self) -> None:
+        """Raise what once failed here and left a part of itself."""
+        if self._failure is not None:
+            raise self._failure
 
 
 class TransformersNetwork:
@@ -104,23 +120,39 @@ class TransformersNetwork:
 
     def read(self, parts: Sequence[Part]) -> torch.Tensor:
         """Read parts of prompts; float32 logits, a row for each part that wants them."""
-        found = [(part.wants_logits, self._read(part.memory, part.tokens)) for part in parts]
-        wanted = [logits for is_wanted, logits in found if is_wanted]
+        found = self._all([(part.memory, part.tokens) for part in parts])
+        wanted = [logits for part, logits in zip(parts, found, strict=True) if part.wants_logits]
         return torch.stack(wanted) if wanted else torch.empty(0)
 
     def step(self, memories: Sequence[TransformersMemory], tokens: Sequence[int]) -> torch.Tensor:
         """Read one token of each sequence; float32 logits, shape (sequences, vocabulary)."""
-        pairs = zip(memories, tokens, strict=True)
-        return torch.stack([self._read(memory, [token]) for memory, token in pairs])
+        return torch.stack(self._all([*zip(memories, ([token] for token in tokens), strict=True)]))
+
+    def _all(self, asked: Sequence[tuple[TransformersMemory, list[int]]]) -> list[torch.Tensor]:
+        """The logits of all, or a failure after which each may be asked for again by itself."""
+        found = [self._once(memory, tokens) for memory, tokens in asked]
+        for memory, _ in asked:
+            memory.unclaimed = None
+        return found
+
+    def _once(self, memory: TransformersMemory, tokens: list[int]) -> torch.Tensor:
+        if memory.unclaimed is None or memory.unclaimed[0] != tokens:
+            memory.unclaimed = tokens, self._read(memory, tokens)
+        return memory.unclaimed[1]
 
     def _read(self, memory: TransformersMemory, tokens: list[int]) -> torch.Tensor:
+        memory.check()
         self._active = memory.adapter
-        output = self.model(
-            input_ids=torch.tensor([tokens]),
-            cache=memory.cache,
-            use_cache=True,
-            logits_to_keep=1,
-        )
+        try:
+            output = self.model(
+                input_ids=torch.tensor([tokens]),
+                cache=memory.cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        except BaseException as error:
+            memory.failed(error)
+            raise
         memory.length += len(tokens)
         logits: torch.Tensor = output.logits[0, -1].float()
         return logits

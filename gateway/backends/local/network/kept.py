@@ -18,8 +18,10 @@ _log = logging.getLogger(__name__)
 
 _DTYPES = {
     "BF16": torch.bfloat16,
+    "F16": torch.float16,
     "F32": torch.float32,
     "I8": torch.int8,
+    "I64": torch.int64,
     "U8": torch.uint8,
 }
 _LENGTH_BYTES = 8

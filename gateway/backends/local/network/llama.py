@@ -101,11 +101,12 @@ class LlamaNetwork:
         attend = prompt_attention(self._shape, parts, padding)
         adapting = Adapting.of([(part.memory.adapter, len(part.tokens)) for part in parts])
         states = self._run(torch.tensor(tokens), positions, attend, adapting, is_prompt=True)
-        for part in parts:
-            part.memory.length += len(part.tokens)
         ends = itertools.accumulate(len(part.tokens) for part in parts)
         lasts = [end - 1 for part, end in zip(parts, ends, strict=True) if part.wants_logits]
-        return self._head.logits(states[lasts]) if lasts else torch.empty(0)
+        logits = self._head.logits(states[lasts]) if lasts else torch.empty(0)
+        for part in parts:  # only now: what fails is read again
+            part.memory.length += len(part.tokens)
+        return logits
 
     def _run(
         self,

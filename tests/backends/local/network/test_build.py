@@ -11,8 +11,11 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from gateway.backends.local.folder import read_json
+from gateway.backends.local.network import build
 from gateway.backends.local.network.build import CONVERTED, llama_of
-from gateway.backends.local.network.interface import Part
+from gateway.backends.local.network.interface import Network, Part
+from gateway.backends.local.network.kernels.library import level
+from gateway.backends.local.network.kernels.network import KernelNetwork
 from gateway.backends.local.network.llama import LlamaNetwork
 from gateway.backends.local.network.shape import LlamaShape, OtherNetwork
 from tests.backends.local.families import make_model
@@ -22,10 +25,11 @@ LOAD = """
 import sys
 from pathlib import Path
 from gateway.backends.local.folder import read_json
-from gateway.backends.local.network.build import llama_of
+from gateway.backends.local.network import build
 
+build.runs = lambda *_: False
 folder = Path(sys.argv[1])
-llama_of(folder, read_json(folder / "config.json"), None)
+build.llama_of(folder, read_json(folder / "config.json"), None)
 """
 
 
@@ -55,11 +59,17 @@ def _levelled(weight: torch.Tensor) -> torch.Tensor:
     return (((groups - low) / step).round() * step + low).view_as(weight)
 
 
-def load(folder: Path, dtype: torch.dtype | None = None) -> LlamaNetwork:
+@pytest.fixture
+def _by_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the kernels aren't compiled."""
+    monkeypatch.setattr(build, "runs", lambda *_: False)
+
+
+def load(folder: Path, dtype: torch.dtype | None = None) -> Network:
     return llama_of(folder, read_json(folder / "config.json"), dtype)
 
 
-def logits(network: LlamaNetwork) -> torch.Tensor:
+def logits(network: Network) -> torch.Tensor:
     """After a prompt and a step, so that both kinds of products are in it."""
     network.open(1, 64)
     memory = network.memory()
@@ -68,6 +78,7 @@ def logits(network: LlamaNetwork) -> torch.Tensor:
         return network.step([memory], TOKENS[-1:])[0]
 
 
+@pytest.mark.usefixtures("_by_torch")
 def test_weights_that_another_processor_converted_are_converted_again(folder: Path) -> None:
     environment = {**os.environ, "ATEN_CPU_CAPABILITY": "default"}
     command = [sys.executable, "-c", LOAD, str(folder)]
@@ -76,6 +87,22 @@ def test_weights_that_another_processor_converted_are_converted_again(folder: Pa
     exact = logits(load(folder, torch.float32))
     found = logits(load(folder))
     assert (found - exact).norm() < 0.1 * exact.norm()
+
+
+@pytest.mark.skipif(level() == 0, reason="no kernels for this processor")
+def test_each_kind_of_kernels_converts_for_itself(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exact = logits(load(folder, torch.float32))
+    kinds = []
+    for has_kernels in (True, False, True):
+        with monkeypatch.context() as here:
+            if not has_kernels:
+                here.setattr(build, "runs", lambda *_: False)
+            network = load(folder)
+        kinds.append(type(network))
+        assert (logits(network) - exact).norm() < 0.1 * exact.norm()
+    assert kinds == [KernelNetwork, LlamaNetwork, KernelNetwork]
 
 
 def test_weights_are_converted_once(folder: Path) -> None:

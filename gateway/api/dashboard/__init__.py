@@ -1,0 +1,1 @@
+"""The dashboard: its page, the figures that it shows, and who may see them."""

@@ -1,0 +1,51 @@
+"""The law of the ledger: a summary is exactly the sum of its rows, whatever they are."""
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gateway.accounting.pricing import MAX_USD, usd_of
+from gateway.accounting.query import GROUPINGS, LedgerReader
+from gateway.core.price import UNPRICED, Cost
+from gateway.core.usage import Usage
+from tests.accounting.ledger_entries import NOON, entry, record
+
+costs = st.none() | st.integers(0, int(MAX_USD) * 10**12)
+calls = st.fixed_dictionaries(
+    {
+        "cost": costs.map(
+            lambda pico: UNPRICED if pico is None else Cost(usd_of(pico), "computed", "p")
+        ),
+        "usage": st.builds(Usage, st.integers(0, 10**6), st.integers(0, 10**6)),
+        "key_id": st.sampled_from([None, "k1", "k2"]),
+        "tier": st.sampled_from(["small", "large"]),
+        "deployment": st.sampled_from(["a", "b"]),
+        "tags": st.sampled_from([{}, {"team": "x"}, {"team": "y"}]),
+    }
+)
+
+
+@settings(
+    max_examples=6, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.lists(calls, min_size=1, max_size=40))
+def test_a_summary_is_exactly_the_sum_of_its_rows(
+    new_ledger_url: Callable[[], str], written: list[dict[str, Any]]
+) -> None:
+    url = new_ledger_url()
+    record(url, *(entry(ts=NOON, **one) for one in written))
+    reader = LedgerReader(url)
+    rows = reader.rows(limit=None)
+    known = [Decimal(row["cost_usd"]) for row in rows if row["cost_usd"] is not None]
+    for by in GROUPINGS:
+        groups = reader.summary(by)
+        assert sum(group["calls"] for group in groups) == len(written)
+        amounts = [Decimal(group["cost_usd"]) for group in groups if group["cost_usd"] is not None]
+        assert sum(amounts) == sum(known)
+        assert bool(amounts) == bool(known), "what nobody could price is null, not 0"
+        assert sum(group["unpriced"] for group in groups) == len(rows) - len(known)
+        for name in ("prompt_tokens", "completion_tokens"):
+            assert sum(group[name] for group in groups) == sum(row[name] for row in rows)
