@@ -37,7 +37,7 @@ from gateway.accounting.writing import delete_before
 from gateway.core.entry import LedgerEntry
 from gateway.core.price import Cost
 from gateway.core.usage import Usage
-from tests.servers.postgres import postgres_server
+from tests.servers.postgres import own_postgres
 
 DAYS = 90
 #: The bare insert is timed on so many rows, in commits as large as the ledger's.
@@ -312,8 +312,8 @@ def _urls(kinds: list[str]) -> Iterator[dict[str, str]]:
         if "postgresql" not in kinds:
             yield urls
             return
-        with postgres_server("shared_buffers=512MB", "max_wal_size=2GB") as socket:
-            yield {**urls, "postgresql": f"postgresql://gateway@/postgres?host={socket}"}
+        with own_postgres("shared_buffers=512MB", "max_wal_size=2GB") as server:
+            yield {**urls, "postgresql": server.url}
 
 
 def shown(found: dict[str, Measured]) -> str:

@@ -56,7 +56,9 @@ class ThresholdOutcome:
     """The log at one threshold.
 
     `large` counts the routed requests that it sends to the large tier, `to_large` and `to_small`
-    those that it sends elsewhere than they went. `bill` is that of all requests.
+    those that it sends elsewhere than they went. `bill` is that of all requests. `expected` is the
+    part of the large tier's quality that the requests' own scores expect on the routed ones: each
+    score is the probability that the small tier's answer falls short. None without routed ones.
     """
 
     threshold: float
@@ -65,6 +67,7 @@ class ThresholdOutcome:
     to_small: int
     bill: Bill
     quality: Quality | None
+    expected: float | None = None
 
 
 @dataclass(slots=True, frozen=True)
@@ -99,18 +102,19 @@ def usd_on(request: LoggedRequest, tier: Tier, prices: TierPrices) -> Decimal | 
     price = prices.get(tier)
     if request.usage is None or price is None:
         return None
-    return amount_of(request.usage, price)
+    return amount_of(request.usage, price.at(request.ts))
 
 
 class _Side:
-    """The routed requests of one rank, all on one tier: their cost, and how many were elsewhere."""
+    """The routed requests of one rank, all on one tier: cost, scores, how many were elsewhere."""
 
-    def __init__(self, bill: Bill | None = None, moved: int = 0) -> None:
+    def __init__(self, bill: Bill | None = None, moved: int = 0, score: float = 0.0) -> None:
         self.bill = Bill() if bill is None else bill
         self.moved = moved
+        self.score = score
 
     def __add__(self, other: _Side) -> _Side:
-        return _Side(self.bill + other.bill, self.moved + other.moved)
+        return _Side(self.bill + other.bill, self.moved + other.moved, self.score + other.score)
 
 
 class _Tally:
@@ -140,6 +144,7 @@ class _Tally:
         for tier, sides in self._sides.items():
             sides[rank].bill.add(usd_on(request, tier, self._prices))
             sides[rank].moved += tier is not request.tier
+            sides[rank].score += request.score
         if request.feedback is not None and request.propensity > 0:
             went_large = request.tier is Tier.LARGE
             answer = RatedAnswer(rank, went_large, request.propensity, request.feedback)
@@ -158,6 +163,7 @@ class _Tally:
                 to_small=small[at].moved,
                 bill=self._fixed + small[at].bill + large[at + 1].bill,
                 quality=quality[at],
+                expected=1 - small[at].score / self._routed if self._routed else None,
             )
             for at, threshold in enumerate(self._thresholds)
         )

@@ -1,33 +1,56 @@
-"""What the same traffic would have cost elsewhere."""
+"""What the same traffic would have cost elsewhere, and what routing saved.
+
+A request that the other tier wouldn't change costs what it cost. One that moves costs its tokens,
+by as much more or fewer as the other tier's model makes of them, at the price in force then.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from decimal import Decimal
-from typing import Any, Literal, Unpack, get_args
+from typing import Literal, Unpack, get_args
 
-import sqlalchemy as sa
+import numpy as np
+from numpy.typing import NDArray
 
-from gateway.accounting.database import PICO_A_MICRO, SPECIAL_TOKENS, ledger
-from gateway.accounting.filters import Filters, row_conditions
-from gateway.accounting.pricing import amount_of, usd_of
+from gateway.accounting.filters import Filters
+from gateway.accounting.pricing import usd_of
 from gateway.accounting.query import LedgerReader
-from gateway.accounting.row import usage_in
+from gateway.accounting.scenario import ASSUMED, Books, Ratio, Resamples
+from gateway.accounting.traffic import pairs_of, parts_of
 from gateway.core.deployment import Tier
 from gateway.core.price import Price
-from gateway.core.request import ROUTED_ENDPOINTS
 
-Scenario = Literal["all-large", "all-small"]
+Scenario = Literal["all-large", "all-small", "random"]
 SCENARIOS: tuple[Scenario, ...] = get_args(Scenario)
+
+_MS_AN_HOUR = 3_600_000
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(slots=True, frozen=True)
+class Interval:
+    """Where an amount of USD lies on traffic like this, at 95 %."""
+
+    low: Decimal
+    high: Decimal
 
 
 @dataclass(slots=True, frozen=True)
 class WhatIf:
-    """What the same requests cost, and would have cost on one tier alone.
+    """What the same requests cost, and would have cost on one tier alone or by chance.
 
     `usd` is None when nothing could be priced; `unknown` counts the answered requests that it
-    leaves out. `actual_usd` is what all attempts cost, `unpriced` the attempts that it leaves out.
+    leaves out. `actual_usd` is what all attempts cost, `unpriced` the attempts that it leaves out;
+    `router_usd` is what deciding cost, None where nobody said what the machine costs. `saved_usd`
+    is `usd` without both, None unless all of it is known. The intervals are None where there is too
+    little traffic for any.
+
+    Of the `routed` requests `large_share` were answered by the large tier; `shortfall` is the share
+    of them whose answer the router's own scores expect to fall short of the large tier's in this
+    scenario, `actual_shortfall` as it was.
     """
 
     kind: Scenario
@@ -36,105 +59,95 @@ class WhatIf:
     unknown: int
     actual_usd: Decimal | None
     unpriced: int
+    router_usd: Decimal | None = None
+    interval: Interval | None = None
+    saved_interval: Interval | None = None
+    routed: int = 0
+    large_share: float | None = None
+    shortfall: float | None = None
+    actual_shortfall: float | None = None
+    prompt_ratio: Ratio = ASSUMED
+    answer_ratio: Ratio = ASSUMED
+
+    @property
+    def saved_usd(self) -> Decimal | None:
+        """What was saved; None unless both amounts are whole."""
+        if self.usd is None or self.actual_usd is None or self.unknown or self.unpriced:
+            return None
+        return self.usd - self.actual_usd - (self.router_usd or 0)
 
     @property
     def saved_share(self) -> float | None:
         """The part of `usd` that was saved; None unless both amounts are whole and above 0."""
-        if not self.usd or self.actual_usd is None or self.unknown or self.unpriced:
-            return None
-        return float(1 - self.actual_usd / self.usd)
+        return float(self.saved_usd / self.usd) if self.usd and self.saved_usd is not None else None
 
 
 def what_if(
-    reader: LedgerReader, kind: Scenario, price: Price | None, **filters: Unpack[Filters]
+    reader: LedgerReader,
+    kind: Scenario,
+    prices: Mapping[Tier, Price | None],
+    usd_per_hour: Decimal | None = None,
+    **filters: Unpack[Filters],
 ) -> WhatIf:
-    """What the same requests would have cost on one tier alone, at a price of that tier.
+    """One scenario, at each tier's price; `usd_per_hour` is what the routing machine costs.
 
-    Each request counts once, with the tokens of its last attempt. With rates per token every
-    request is priced anew; otherwise those that this tier answered keep their cost and the
-    others stay unknown.
+    Raises LedgerUnavailable when the database can't be read.
     """
-    with reader.connection() as connection:
-        if connection is None:
-            return WhatIf(kind, 0, None, 0, None, 0)
-        spent = connection.execute(_spent(filters)).one()
-        answered = connection.execute(_answering_attempts(filters)).all()
-    tier = Tier.LARGE if kind == "all-large" else Tier.SMALL
-    usd, known = _repriced(answered, tier, price)
-    return WhatIf(
+    return what_ifs(reader, (kind,), prices, usd_per_hour, **filters)[0]
+
+
+def what_ifs(
+    reader: LedgerReader,
+    kinds: tuple[Scenario, ...],
+    prices: Mapping[Tier, Price | None],
+    usd_per_hour: Decimal | None = None,
+    **filters: Unpack[Filters],
+) -> list[WhatIf]:
+    """Several scenarios over one reading of the ledger."""
+    pairs = pairs_of(reader, **filters)
+    prompt_ratio = Ratio.of_pairs(pairs)
+    grown = {Tier.LARGE: prompt_ratio.value, Tier.SMALL: 1 / prompt_ratio.value}
+    parts = parts_of(reader, dict(prices), grown, **filters)
+    books = Books(parts, pairs)
+    resamples = books.resamples()
+    return [_weighed(books, kind, resamples, usd_per_hour) for kind in kinds]
+
+
+def _weighed(
+    books: Books, kind: Scenario, resamples: Resamples | None, usd_per_hour: Decimal | None
+) -> WhatIf:
+    amounts = books.amounts(kind)
+    ratios = (books.prompt_ratio.value, books.answer_ratio.value)
+    router = None if usd_per_hour is None else _router_usd(books.overhead_ms, usd_per_hour)
+    found = WhatIf(
         kind=kind,
-        requests=sum(part.requests for part in answered),
-        usd=usd,
-        unknown=sum(part.answered for part in answered) - known,
-        actual_usd=_usd(spent) if spent.priced else None,
-        unpriced=int(spent.unpriced or 0),
+        requests=books.requests,
+        usd=usd_of(amounts.pico(*ratios)) if amounts.known else None,
+        unknown=amounts.unknown,
+        actual_usd=usd_of(sum(books.spent)) if books.priced else None,
+        unpriced=books.unpriced,
+        router_usd=router,
+        routed=books.routed,
+        large_share=books.large_share,
+        shortfall=books.shortfall(kind),
+        actual_shortfall=books.actual_shortfall,
+        prompt_ratio=books.prompt_ratio,
+        answer_ratio=books.answer_ratio,
     )
+    if resamples is None or found.usd is None:
+        return found
+    totals = resamples.totals(amounts)
+    spent = resamples.spent + float(router or 0) * 1e12 * resamples.overhead_share
+    saved = None if found.saved_usd is None else _interval(totals - spent)
+    return replace(found, interval=_interval(totals), saved_interval=saved)
 
 
-def _routed_conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
-    return [*row_conditions(filters), ledger.c.endpoint.in_(ROUTED_ENDPOINTS)]
+def _router_usd(overhead_ms: float, usd_per_hour: Decimal) -> Decimal:
+    spent = Decimal(repr(round(overhead_ms, 3))) * usd_per_hour / _MS_AN_HOUR
+    return spent.quantize(Decimal("1e-12"))
 
 
-def _spent(filters: Filters) -> sa.Select[Any]:
-    row = ledger.c
-    unpriced = sa.and_(row.cost_pico.is_(None), row.prompt_tokens.is_not(None))
-    return sa.select(
-        sa.func.count(row.cost_pico).label("priced"),
-        sa.func.sum(sa.case((unpriced, 1), else_=0)).label("unpriced"),
-        *_cost_sums(),
-    ).where(*_routed_conditions(filters))
-
-
-def _cost_sums() -> list[sa.ColumnElement[Any]]:
-    """A cost is summed in two parts, so that no sum overflows 64 bits."""
-    cost = ledger.c.cost_pico
-    return [
-        sa.func.sum(cost // PICO_A_MICRO).label("cost_micro"),
-        sa.func.sum(cost % PICO_A_MICRO).label("cost_pico_rest"),
-    ]
-
-
-def _usd(sums: sa.Row[Any]) -> Decimal:
-    return usd_of(int(sums.cost_micro or 0) * PICO_A_MICRO + int(sums.cost_pico_rest or 0))
-
-
-def _answering_attempts(filters: Filters) -> sa.Select[Any]:
-    """By tier, the sums of the last attempt of each request that either tier could answer."""
-    conditions = _routed_conditions(filters)
-    last = (
-        sa.select(ledger.c.request_id, sa.func.max(ledger.c.attempt).label("attempt"))
-        .where(*conditions)
-        .group_by(ledger.c.request_id)
-        .subquery()
-    )
-    same = sa.and_(ledger.c.request_id == last.c.request_id, ledger.c.attempt == last.c.attempt)
-    row = ledger.c
-    return (
-        sa.select(
-            row.tier,
-            sa.func.count().label("requests"),
-            sa.func.count(row.prompt_tokens).label("answered"),
-            sa.func.sum(row.prompt_tokens).label("prompt_tokens"),
-            sa.func.sum(row.completion_tokens).label("completion_tokens"),
-            *(sa.func.sum(row[name]).label(name) for name in SPECIAL_TOKENS),
-            sa.func.count(row.cost_pico).label("priced"),
-            *_cost_sums(),
-        )
-        .join(last, same)
-        .group_by(row.tier)
-    )
-
-
-def _repriced(
-    answered: Sequence[sa.Row[Any]], tier: Tier, price: Price | None
-) -> tuple[Decimal | None, int]:
-    """The cost of all requests on one tier, and how many of them it covers."""
-    usd, known = Decimal(0), 0
-    for part in answered:
-        usage = usage_in(part)
-        anew = None if price is None else amount_of(usage, price)
-        if anew is not None:
-            usd, known = usd + anew, known + part.answered
-        elif part.tier == tier:
-            usd, known = usd + _usd(part), known + part.priced
-    return (usd if known else None), known
+def _interval(pico: Floats) -> Interval:
+    """The middle 95 %, to the pico-USD that the ledger counts in."""
+    low, high = np.quantile(pico, [0.025, 0.975])
+    return Interval(usd_of(round(float(low))), usd_of(round(float(high))))

@@ -10,13 +10,15 @@ from itertools import chain
 from typing import Annotated, Any, Literal, Protocol
 
 import orjson
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
 from gateway.api.exchange import exchange_of
 from gateway.core.errors import Forbidden
 
 Row = Mapping[str, Any]
+#: `(scenario, **filters)`: what the same traffic would have cost, as one record. It blocks.
+WhatIf = Callable[..., Row]
 
 MOST_ROWS = 10_000
 _ROWS = 100
@@ -41,47 +43,57 @@ class CostReader(Protocol):
         """`summary(by, **filters)`: calls, tokens and cost, a row a group."""
 
 
-def costs_routes(reader: CostReader) -> APIRouter:
+def _filters(
+    request: Request,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    key: _Filter = None,
+    model: _Filter = None,
+    tier: Literal["small", "large"] | None = None,
+    tag: Annotated[str | None, Query(max_length=256, pattern=r"^[^\x00]*=[^\x00]*$")] = None,
+) -> dict[str, Any]:
+    """Which calls are asked for; a virtual key may ask for its own alone."""
+    exchange = exchange_of(request.scope)
+    if not exchange.is_master:
+        if key not in {None, exchange.key_id}:
+            raise Forbidden("A virtual key sees its own costs alone.", param="key")
+        key = exchange.key_id
+    filters = {"since": since, "until": until, "key": key, "model": model, "tier": tier}
+    return {**filters, "tag": tag}
+
+
+def costs_routes(reader: CostReader, what_if_record: WhatIf) -> APIRouter:
     """The endpoint over one ledger."""
     router = APIRouter(tags=["costs"])
 
     # Not a coroutine: reading blocks, so it runs in a thread of the pool.
     @router.get("/v1/costs")
     def costs(
-        request: Request,
+        filters: Annotated[dict[str, Any], Depends(_filters)],
         by: Literal["model", "tier", "key", "tag", "day"] | None = None,
-        since: datetime | None = None,
-        until: datetime | None = None,
-        key: _Filter = None,
-        model: _Filter = None,
-        tier: Literal["small", "large"] | None = None,
-        tag: Annotated[str | None, Query(max_length=256, pattern=r"^[^\x00]*=[^\x00]*$")] = None,
+        what_if: Literal["all-large", "all-small", "random"] | None = None,
         limit: Annotated[int | None, Query(ge=1, le=MOST_ROWS)] = None,
         output: Annotated[Literal["json", "csv"], Query(alias="format")] = "json",
     ) -> Response:
-        """Rows (newest first) or, with `by`, sums; amounts are exact decimal strings.
+        """Rows (newest first), with `by` sums, or with `what_if` what other routing would cost.
 
-        Without `limit` JSON has 100 of them, and CSV every row. A virtual key sees its own alone.
+        Amounts are exact decimal strings. Without `limit` JSON has 100 rows, and CSV every one. A
+        virtual key sees its own alone.
         """
-        exchange = exchange_of(request.scope)
-        if not exchange.is_master:
-            if key not in {None, exchange.key_id}:
-                raise Forbidden("A virtual key sees its own costs alone.", param="key")
-            key = exchange.key_id
-        filters = {"since": since, "until": until, "key": key, "model": model, "tier": tier}
-        filters["tag"] = tag
-        if output == "csv" and by is None:
+        if output == "csv" and by is None and what_if is None:
             batches = iter(reader.batches(limit=limit, **filters))
             # The first one now: what can't be read is still an error with a status of its own.
             first = next(batches, [])
             texts = chain([_csv(first, header=True)], map(_csv, batches))
             return StreamingResponse(texts, media_type="text/csv")
         limit = limit or _ROWS
-        found = (
-            reader.rows(limit=limit, **filters)
-            if by is None
-            else reader.summary(by, **filters)[:limit]
-        )
+        found: Sequence[Row]
+        if what_if is not None:
+            found = [what_if_record(what_if, **filters)]
+        elif by is not None:
+            found = reader.summary(by, **filters)[:limit]
+        else:
+            found = reader.rows(limit=limit, **filters)
         if output == "csv":
             return Response(_csv(found, header=True), media_type="text/csv")
         body = orjson.dumps({"object": "list", "data": found})

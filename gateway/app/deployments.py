@@ -39,6 +39,11 @@ def deployments_of(settings: Settings, environment: Environment) -> list[Deploym
     ]
 
 
+def upstream_of(entry: DeploymentSettings) -> str | None:
+    """The price catalogue's name for who answers a deployment; None for one of one's own."""
+    return None if entry.base_url is None else provider_of(entry.base_url)
+
+
 def check_adapters(settings: Settings, models_dir: Path) -> None:
     """Raises ConfigError for adapters that are here and don't fit the model that is here."""
     problems = []
@@ -96,7 +101,7 @@ def _remote(
 ) -> Deployment:
     keyless = entry.api_key_env is not None and environment.secret(entry.api_key_env) is None
     # Of an upstream that the catalogue doesn't know, it can't know the prices either.
-    provider = provider_of(entry.base_url or "") if _needs_catalogue(entry) else None
+    provider = upstream_of(entry) if _needs_catalogue(entry) else None
     # A vendor's price holds its electricity; of own hardware it is ours to pay.
     usd_per_kwh = energy.usd_per_kwh if is_own(entry) else None
     price = configured_price(entry.name, entry.price, usd_per_kwh)

@@ -20,14 +20,15 @@ CurvePoint = tuple[float, float, float, float]
 
 
 def plot_sweep(sweep: Sweep, marks: Mapping[str, float], path: Path) -> None:
-    """Cost, large share and quality against the threshold; `marks` are named thresholds.
+    """Cost, large share and quality against the threshold, and dollars against expected quality.
 
-    Raises OSError when the file can't be written.
+    `marks` are named thresholds. Raises OSError when the file can't be written.
     """
-    figure = Figure(figsize=(11, 4.5), dpi=120, layout="constrained")
-    cost, quality = figure.subplots(1, 2)
+    figure = Figure(figsize=(16.5, 4.5), dpi=120, layout="constrained")
+    cost, quality, worth = figure.subplots(1, 3)
     _draw_cost(cost, sweep)
     _draw_quality(quality, sweep.outcomes)
+    _draw_worth(worth, sweep.outcomes, marks)
     for axes in (cost, quality):
         axes.set(xlabel="threshold", xlim=_limits(sweep.outcomes))
         axes.grid(alpha=0.3)
@@ -107,6 +108,40 @@ def _draw_quality(axes: Axes, outcomes: Sequence[ThresholdOutcome]) -> None:
     axes.plot(thresholds, [one.mean for _, one in known], color=_GREEN, marker=".")
     low, high = [one.low for _, one in known], [one.high for _, one in known]
     axes.fill_between(thresholds, low, high, color=_GREEN, alpha=0.2, linewidth=0)
+
+
+def _draw_worth(
+    axes: Axes, outcomes: Sequence[ThresholdOutcome], marks: Mapping[str, float]
+) -> None:
+    """What each threshold costs and keeps, from all-small to all-large."""
+    points = [
+        (float(one.bill.usd), one.expected, one.threshold)
+        for one in outcomes
+        if one.bill.usd is not None and one.expected is not None
+    ]
+    axes.set_title("Dollars against expected quality, by the logged scores", fontsize=11)
+    axes.set(xlabel="cost of the log, USD", ylabel="part of the large tier's quality kept")
+    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.grid(alpha=0.3)
+    if not points:
+        said = axes.text(0.5, 0.5, "no scored request", transform=axes.transAxes)
+        said.set(horizontalalignment="center", color=_GREY)
+        return
+    usd, kept, _ = zip(*points, strict=True)
+    axes.plot(usd, kept, color=_ORANGE, marker=".")
+    if len(points) == len(outcomes) and outcomes[0].expected == 1 and not outcomes[-1].large:
+        # From all-large to all-small; sending a share by chance lies between.
+        axes.plot((usd[0], usd[-1]), (kept[0], kept[-1]), color=_GREY, linestyle="--")
+        middle = ((usd[0] + usd[-1]) / 2, (kept[0] + kept[-1]) / 2)
+        axes.annotate("random", middle, (8, -12), textcoords="offset points", color=_GREY)
+    for name, threshold in marks.items():
+        for cost, quality, at in points:
+            if at == threshold:
+                axes.plot(cost, quality, color=_BLUE, marker="o", markersize=8)
+                named = f"{name} {threshold:.4g}"
+                axes.annotate(
+                    named, (cost, quality), (-8, 8), textcoords="offset points", ha="right"
+                )
 
 
 def _limits(outcomes: Sequence[ThresholdOutcome]) -> tuple[float, float]:

@@ -9,7 +9,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack
 
+from gateway.accounting.filters import Filters
+from gateway.accounting.query import LedgerReader
 from gateway.api.count_tokens import PromptLength
 from gateway.app.compose import Gateway, compose
 from gateway.app.logs import set_level
@@ -22,6 +25,9 @@ from gateway.core.names import ServedName
 from gateway.core.request import Caller, ChatRequest
 from gateway.pipeline import Pipeline
 from gateway.settings import ConfigError, Environment, Settings
+
+if TYPE_CHECKING:  # NumPy comes with it
+    from gateway.accounting.whatif import Scenario
 
 LOOK_EVERY_S = 1.0
 #: A file that changed a moment ago may still be being written.
@@ -103,6 +109,16 @@ class LiveGateway:
     def estimate_costs(self, request: ChatRequest) -> list[tuple[str, Decimal | None]]:
         """What each deployment would charge; None where unknown."""
         return self.gateway.estimate_costs(request)
+
+    def what_if(self, kind: Scenario, **filters: Unpack[Filters]) -> dict[str, Any]:
+        """What the ledger's chats would have cost otherwise, at the prices of now. It blocks."""
+        from gateway.app.scenarios import weighed, what_if_record
+
+        gateway = self.gateway
+        reader = LedgerReader(gateway.settings.ledger.url)
+        usd_per_hour = gateway.settings.routing.usd_per_hour
+        (outcome,) = weighed(reader, gateway.deployments, usd_per_hour, kind, **filters)
+        return what_if_record(outcome)
 
     async def prompt_length(self, request: ChatRequest, caller: Caller) -> PromptLength:
         """How long the prompt is for the deployment that the request would go to."""

@@ -104,7 +104,7 @@ def create_app(live: LiveGateway, telemetry: Telemetry, sharing: Sharing | None 
     app.include_router(route_routes(live, live.estimate_costs, body_limit))
     app.include_router(feedback_routes(gateway.feedback, body_limit))
     reader = LedgerReader(gateway.settings.ledger.url)
-    app.include_router(costs_routes(reader))
+    app.include_router(costs_routes(reader, live.what_if))
     if gateway.settings.dashboard.enabled:
         shown = Dashboard(live, reader, BudgetReader(gateway.settings.ledger.url))
         app.router.routes += dashboard_routes(app, shown, live.ending)

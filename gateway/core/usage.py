@@ -73,7 +73,7 @@ class Usage:
             audio_output_tokens=_count(completion_details.get("audio_tokens")),
             image_output_tokens=_count(completion_details.get("image_tokens")),
             searches=_count(searches),
-            reported_cost_usd=_amount(usage.get("cost")),
+            reported_cost_usd=_amount(usage),
             service_tier=_service_tier(usage, service_tier),
         )
 
@@ -103,9 +103,9 @@ def _cached(usage: Mapping[str, Any], prompt_details: Mapping[str, Any]) -> int:
 
 def _thoughts_outside(usage: Mapping[str, Any], reasoning_tokens: int, cached_tokens: int) -> int:
     """Tokens of thought that only the total counts: xAI names their number, Gemini doesn't."""
-    if "prompt_tokens" not in usage or "completion_tokens" not in usage:
+    if "prompt_tokens" not in usage:
         return 0
-    counted = _count(usage["prompt_tokens"]) + _count(usage["completion_tokens"])
+    counted = _count(usage["prompt_tokens"]) + _count(usage.get("completion_tokens"))
     surplus = max(0, _count(usage.get("total_tokens")) - counted)
     if reasoning_tokens:
         return surplus if surplus == reasoning_tokens else 0
@@ -113,8 +113,12 @@ def _thoughts_outside(usage: Mapping[str, Any], reasoning_tokens: int, cached_to
     return 0 if surplus == cached_tokens else surplus
 
 
-def _amount(cost: object) -> Decimal | None:
-    """USD that the provider names; Perplexity's stand in an object."""
+def _amount(usage: Mapping[str, Any]) -> Decimal | None:
+    """USD that the provider names; Perplexity's stand in an object, xAI counts ticks of 1e-10."""
+    ticks = usage.get("cost_in_usd_ticks")
+    if type(ticks) is int and ticks >= 0:
+        return Decimal(ticks).scaleb(-10)
+    cost = usage.get("cost")
     total = cost.get("total_cost") if isinstance(cost, dict) else cost
     is_amount = isinstance(total, int | float) and not isinstance(total, bool) and total >= 0
     return Decimal(str(total)) if is_amount else None

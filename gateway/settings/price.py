@@ -92,3 +92,14 @@ class PriceSettings(TieredRateSettings):
         elif any(rate is None for rate in per_token):
             raise ValueError("input and output are both needed (or usd_per_hour alone)")
         return self
+
+    @model_validator(mode="after")
+    def _long_prompts_are_priced(self) -> Self:
+        """Rates that forget the tiers would make long prompts cheap by mistake."""
+        given: list[TieredRateSettings] = [
+            *(one for one in self.service_tiers.values() if not isinstance(one, Decimal)),
+            *(one for one in self.hours if one.factor is None),
+        ]
+        if self.tiers and any(not one.tiers for one in given):
+            raise ValueError("where there are tiers, service_tiers and hours need them too")
+        return self

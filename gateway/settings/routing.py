@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from gateway.core.deployment import Tier
-from gateway.settings.section import Name, Positive, Probability, Section
+from gateway.settings.section import Name, Positive, Probability, Section, UsdRate
 
 
 class TargetSettings(Section):
@@ -120,6 +120,7 @@ class RoutingSettings(Section):
     reserved_output_tokens: int = Field(256, ge=1)
     affinity: AffinitySettings = AffinitySettings()
     exploration: Probability = 0.0
+    usd_per_hour: UsdRate | None = None
     classifier: Path | None = None
     shadow: Path | None = None
     calibration: Path | None = None

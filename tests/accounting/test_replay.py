@@ -1,6 +1,7 @@
 """Exact figures of replayed requests, and what must hold for any log."""
 
 from dataclasses import replace
+from datetime import date, time
 from decimal import Decimal
 from typing import Any
 
@@ -12,7 +13,7 @@ from gateway.accounting.history import LoggedRequest, requests_of
 from gateway.accounting.query import LedgerReader
 from gateway.accounting.replay import Bill, sweep, tier_at, usd_on
 from gateway.core.deployment import Tier
-from gateway.core.price import Cost, Price
+from gateway.core.price import Cost, Price, PricePeriod
 from gateway.core.usage import Usage
 from tests.accounting.ledger_entries import NOON, entry, record
 
@@ -127,6 +128,25 @@ def test_feedback_becomes_quality_where_enough_requests_keep_their_tier() -> Non
     assert live.mean == pytest.approx((20 * 0.25 + 19) / 39)
     assert above is not None
     assert (above.mean, above.low, above.high, above.feedbacks) == (0.25, 0.25, 0.25, 20)
+
+
+def test_the_scores_themselves_tell_what_quality_to_expect() -> None:
+    """At 0.5 two of four go to the small tier, at 0.2 and 0.4 likely to fall short."""
+    outcome = sweep(LOG, [0.0, 0.5, 1.0], PRICES)
+    expected = [one.expected for one in outcome.outcomes]
+    assert expected == pytest.approx([1, 1 - 0.6 / 4, 1 - 2.0 / 4])
+    assert sweep([], [0.5], PRICES).outcomes[0].expected is None
+
+
+def test_what_moves_costs_the_price_of_its_own_time() -> None:
+    changing = replace(
+        LARGE,
+        schedule=(
+            PricePeriod(date(1970, 1, 1), ((time(), Price("free", Decimal(0), Decimal(0))),)),
+            PricePeriod(date(2030, 1, 1), ((time(), LARGE),)),
+        ),
+    )
+    assert usd_on(request(0.2, Tier.SMALL, "1"), Tier.LARGE, {Tier.LARGE: changing}) == 0
 
 
 def test_an_empty_log_costs_nothing() -> None:

@@ -23,6 +23,7 @@ def swept(*thresholds: float, quality: Quality | None) -> Sweep:
             to_small=at,
             bill=Bill(10, at, PICO_USD * (10 - at)),
             quality=quality,
+            expected=1 - at / 20,
         )
         for at, threshold in enumerate(thresholds)
     )

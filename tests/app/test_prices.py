@@ -92,6 +92,17 @@ def test_hours_may_have_rates_of_their_own_and_the_last_of_two_counts() -> None:
         ({"hours": [{"begins": "01:00", "ends": "01:00", "factor": 1}]}, "two times of the day"),
         ({"hours": [{"begins": "01:00Z", "ends": "02:00", "factor": 1}]}, "two times of the day"),
         ({"service_tiers": {"batch": -1}}, "greater than or equal to 0"),
+        (
+            {"tiers": [{"above_tokens": 9}], "service_tiers": {"flex": {"input": 1}}},
+            "need them too",
+        ),
+        (
+            {
+                "tiers": [{"above_tokens": 9}],
+                "hours": [{"begins": "01:00", "ends": "02:00", "input": 1}],
+            },
+            "need them too",
+        ),
         ({"usd_per_hour": 1}, "not both"),
         ({"output": None}, "both needed"),
     ],

@@ -119,6 +119,11 @@ def test_the_providers_own_amount_is_read_where_it_is_one(
     assert Usage.from_wire({"cost": cost}).reported_cost_usd == expected
 
 
+def test_ticks_are_ten_billionths_of_a_dollar() -> None:
+    usage = Usage.from_wire({"cost_in_usd_ticks": 37756000})
+    assert usage.reported_cost_usd == Decimal("0.0037756")
+
+
 def test_images_and_searches_are_counted() -> None:
     usage = Usage.from_wire(
         {

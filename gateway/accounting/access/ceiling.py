@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from gateway.accounting.energy import most_energy
 from gateway.accounting.pricing import MAX_USD, amount_of, pico_of
 from gateway.core.deployment import Deployment
 from gateway.core.forwarding import ForwardedRequest
@@ -61,7 +62,8 @@ def highest_cost(
         usage = _most_forwarded(request, price)
     else:
         usage = _most_asked(request, deployment, ceiling)
-    amount = amount_of(usage, _dearest(price))
+    energy = most_energy(deployment.energy, ceiling.compute_s)
+    amount = amount_of(usage, _dearest(price), energy)
     return None if amount is None else pico_of(min(amount, MAX_USD))
 
 
@@ -85,6 +87,7 @@ def _dearest(price: Price) -> Price:
         ),
         usd_per_million_characters=price.usd_per_million_characters,
         usd_per_audio_hour=price.usd_per_audio_hour,
+        usd_per_kwh=price.usd_per_kwh,
     )
 
 

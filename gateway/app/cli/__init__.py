@@ -18,6 +18,7 @@ COMMANDS = {
     "route": ("route", "Explain where a prompt would go, and why."),
     "score": ("score", "Score a file of prompts."),
     "costs": ("costs", "Show what calls cost, from the ledger."),
+    "prices": ("prices", "List what deployments and models cost, and where that is from."),
     "keys": ("keys", "Make, list, change, replace and end virtual keys."),
     "budget": ("budget", "Show what keys have spent of their budgets."),
     "replay": ("replay", "Replay the ledger at other thresholds, without a call."),

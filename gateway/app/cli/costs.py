@@ -14,22 +14,22 @@ import typer
 from rich.table import Table
 
 from gateway.accounting.filters import Filters
-from gateway.accounting.pricing import usd_text
 from gateway.accounting.query import Grouping, LedgerReader
 from gateway.accounting.row import COLUMNS
 from gateway.accounting.sums import SHOWN_SUMS
-from gateway.accounting.whatif import Scenario, WhatIf, what_if
+from gateway.accounting.whatif import SCENARIOS, Scenario, WhatIf
 from gateway.app.cli.export import Records, export, with_progress
 from gateway.app.cli.figures import (
     console_for_tables,
-    counted,
     energy,
     money,
     plain,
 )
 from gateway.app.cli.options import ConfigFile, refuse, settings_or_exit
-from gateway.app.deployments import deployments_of, priced_deployment
-from gateway.core.deployment import Deployment, Tier
+from gateway.app.cli.scenarios_report import print_scenarios, verdict
+from gateway.app.deployments import deployments_of
+from gateway.app.scenarios import weighed, what_if_record
+from gateway.core.deployment import Deployment
 from gateway.core.errors import LedgerUnavailable
 from gateway.settings import Environment
 
@@ -73,7 +73,10 @@ When = Annotated[
 
 @dataclass(slots=True, frozen=True)
 class CostsReport:
-    """What `costs` was asked for. Without `limit` a table is short and everything else whole."""
+    """What `costs` was asked for. Without `limit` a table is short and everything else whole.
+
+    `usd_per_hour` is what the machine costs that routes.
+    """
 
     format: Format = "table"
     by: Grouping | None = None
@@ -81,6 +84,7 @@ class CostsReport:
     limit: int | None = None
     filters: Filters = field(default_factory=Filters)
     output: Path | None = None
+    usd_per_hour: Decimal | None = None
 
 
 def costs(  # noqa: PLR0913, PLR0917 (one argument an option)
@@ -110,7 +114,8 @@ def costs(  # noqa: PLR0913, PLR0917 (one argument an option)
     filters = Filters(since=since, until=until, key=key, model=model, tier=tier, tag=tag)
     if form == "table" and output is not None:
         refuse("A table goes to the terminal: add --format json, csv or parquet.")
-    report = CostsReport(form, by, what_if, limit, filters, output)
+    usd_per_hour = settings.routing.usd_per_hour
+    report = CostsReport(form, by, what_if, limit, filters, output, usd_per_hour)
     deployments = deployments_of(settings, Environment.of_process())
     try:
         render_costs(settings.ledger.url, deployments, report)
@@ -135,16 +140,8 @@ def _batches(
         sums = reader.summary(report.by, **report.filters)[: report.limit]
         return (report.by, *SHOWN_SUMS), [sums]
     if report.what_if is not None:
-        outcome = _what_if(reader, deployments, report.what_if, report.filters)
-        record = {
-            "what_if": outcome.kind,
-            "requests": outcome.requests,
-            "cost_usd": usd_text(outcome.usd),
-            "unknown": outcome.unknown,
-            "actual_cost_usd": usd_text(outcome.actual_usd),
-            "unpriced": outcome.unpriced,
-            "saved_share": outcome.saved_share,
-        }
+        (outcome,) = _weighed(reader, deployments, report, report.what_if)
+        record = what_if_record(outcome)
         return tuple(record), [[record]]
     batches = reader.batches(limit=report.limit, size=_EXPORTED_AT_ONCE, **report.filters)
     total = reader.count(**report.filters)
@@ -155,7 +152,11 @@ def _print_tables(
     reader: LedgerReader, deployments: Sequence[Deployment], report: CostsReport
 ) -> None:
     console = console_for_tables()
-    outcome = _what_if(reader, deployments, report.what_if or "all-large", report.filters)
+    if report.what_if is not None:
+        outcomes = _weighed(reader, deployments, report, *SCENARIOS)
+        print_scenarios(console, outcomes, report.what_if)
+        return
+    (outcome,) = _weighed(reader, deployments, report, "all-large")
     whole = True
     if report.by is None:
         rows = reader.rows(limit=report.limit or _TABLE_ROWS, **report.filters)
@@ -174,7 +175,16 @@ def _print_tables(
     console.print(table)
     if not whole:
         console.print("Older rows are deleted and live on in the sums above; of those kept:")
-    console.print(_verdict(outcome), highlight=False)
+    console.print(verdict(outcome), highlight=False)
+
+
+def _weighed(
+    reader: LedgerReader,
+    deployments: Sequence[Deployment],
+    report: CostsReport,
+    *kinds: Scenario,
+) -> list[WhatIf]:
+    return weighed(reader, deployments, report.usd_per_hour, *kinds, **report.filters)
 
 
 def _rows_table(rows: Iterable[dict[str, Any]]) -> Table:
@@ -217,30 +227,6 @@ def _groups_table(by: str, groups: Iterable[dict[str, Any]], total: Decimal | in
             _amount(group["co2_g"]),
         )
     return table
-
-
-def _what_if(
-    reader: LedgerReader, deployments: Sequence[Deployment], kind: Scenario, filters: Filters
-) -> WhatIf:
-    """The scenario at the price of its tier's first priced deployment, a callable one if any."""
-    chosen = priced_deployment(deployments, Tier.LARGE if kind == "all-large" else Tier.SMALL)
-    return what_if(reader, kind, chosen.price if chosen else None, **filters)
-
-
-def _verdict(outcome: WhatIf) -> str:
-    """One line: the total, the scenario's total, and what was saved."""
-    spent = money(usd_text(outcome.actual_usd))
-    missing = f" (without {counted(outcome.unpriced, 'unpriced call')})" if outcome.unpriced else ""
-    line = f"[bold]Total {spent}[/]{missing} for {counted(outcome.requests, 'chat')}."
-    if outcome.usd is None:
-        return f"{line} What {outcome.kind} would have cost is unknown: no price."
-    left_out = counted(outcome.unknown, "request")
-    unknown = f" (without {left_out} of unknown cost)" if outcome.unknown else ""
-    line += f" {outcome.kind.capitalize()}: {money(usd_text(outcome.usd))}{unknown}."
-    if outcome.saved_share is None:
-        return line
-    colour = "green" if outcome.saved_share >= 0 else "red"
-    return f"{line} [{colour}]Saved {outcome.saved_share:.1%}[/]."
 
 
 def _count(tokens: int | None) -> str:

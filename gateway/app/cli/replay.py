@@ -12,17 +12,16 @@ import typer
 
 from gateway.accounting.comparison import Thresholds, compare
 from gateway.accounting.filters import Filters
-from gateway.accounting.history import average_output_price, requests_of
+from gateway.accounting.history import requests_of
 from gateway.accounting.query import LedgerReader
 from gateway.accounting.replay import Sweep, sweep
 from gateway.app.cli.costs import Format, When, tag_filter
 from gateway.app.cli.options import ConfigFile, refuse, settings_or_exit, training_extra
-from gateway.app.cli.replay_report import AVERAGE, write_comparison, write_sweep
-from gateway.app.deployments import deployments_of, priced_deployment
+from gateway.app.cli.replay_report import write_comparison, write_sweep
+from gateway.app.deployments import deployments_of
 from gateway.app.policies import policy_thresholds
-from gateway.core.deployment import Deployment, Tier
+from gateway.app.tier_prices import tier_prices
 from gateway.core.errors import LedgerUnavailable
-from gateway.core.price import Price
 from gateway.settings import ConfigError, Environment, Settings
 
 _MOST_THRESHOLDS = 1001
@@ -122,23 +121,5 @@ def _configured(settings: Settings, reader: LedgerReader) -> Thresholds:
     except ConfigError as error:
         refuse(str(error))
     deployments = deployments_of(settings, Environment.of_process())
-    prices = {tier: _price_a_token(priced_deployment(deployments, tier), reader) for tier in Tier}
+    prices = tier_prices(deployments, reader)
     return Thresholds(by_policy, settings.routing.default_policy, prices)
-
-
-def _price_a_token(deployment: Deployment | None, reader: LedgerReader) -> Price | None:
-    """The deployment's price; of one by the hour, what its output tokens cost on average.
-
-    The log of a call elsewhere doesn't tell how long this deployment would have computed.
-    """
-    price = None if deployment is None else deployment.price
-    if deployment is None or price is None or price.usd_per_hour is None:
-        return price
-    average = average_output_price(reader, deployment.name)
-    if average is None:
-        return price
-    return Price(
-        price_id=f"{AVERAGE}{deployment.name}",
-        usd_per_million_input=Decimal(0),
-        usd_per_million_output=average,
-    )

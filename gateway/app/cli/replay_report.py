@@ -23,9 +23,7 @@ from gateway.app.cli.figures import (
     write_csv,
     write_json,
 )
-
-#: Begins the id of a price that was averaged over the ledger's calls to a deployment.
-AVERAGE = "ledger-average:"
+from gateway.app.tier_prices import AVERAGE
 
 _NOTHING = "No requests match, or none have been recorded yet."
 
@@ -83,6 +81,7 @@ def _sweep_record(sweep: Sweep, one: ThresholdOutcome, live: Thresholds) -> dict
         "to_small": one.to_small,
         "cost_usd": usd_text(one.bill.usd),
         "unknown": one.bill.unknown,
+        "expected_quality": one.expected,
         "quality": None if quality is None else quality.mean,
         "quality_low": None if quality is None else quality.low,
         "quality_high": None if quality is None else quality.high,
@@ -93,7 +92,7 @@ def _sweep_record(sweep: Sweep, one: ThresholdOutcome, live: Thresholds) -> dict
 def _sweep_table(sweep: Sweep, live: Thresholds) -> Table:
     table = Table(title="the log at other thresholds", title_justify="left")
     table.add_column("threshold", no_wrap=True)
-    for name in ("large share", "to large", "to small", "cost"):
+    for name in ("large share", "to large", "to small", "cost", "expected"):
         table.add_column(name, justify="right", no_wrap=True)
     if sweep.feedbacks:
         table.add_column("quality (95 %)", justify="right", no_wrap=True)
@@ -106,6 +105,7 @@ def _sweep_table(sweep: Sweep, live: Thresholds) -> Table:
             f"{one.to_large:,}",
             f"{one.to_small:,}",
             _bill(one.bill),
+            _percent(one.expected),
         ]
         if sweep.feedbacks:
             cells += _quality_cells(one.quality)
@@ -131,6 +131,12 @@ def _sweep_notes(sweep: Sweep, live: Thresholds) -> Iterator[str]:
             "they are replayed as if it had."
         )
     yield from _price_notes(live)
+    if sweep.routed:
+        yield (
+            "Expected: the part of the large tier's quality that the logged scores expect to be "
+            "kept: each is the calibrated probability that the small tier falls short. No answer "
+            "was rated for it."
+        )
     if not sweep.feedbacks:
         yield "Quality is unknown: there is no feedback on these requests."
     elif sweep.explored:

@@ -13,6 +13,7 @@ from gateway.accounting.access.budget_reader import BudgetReader
 from gateway.accounting.access.budgets import Budgets, Need
 from gateway.accounting.access.keys import KeyStore
 from gateway.accounting.access.reserving import Reserver
+from gateway.accounting.daily_tags import DailyTags
 from gateway.accounting.database import open_for_writing
 from gateway.accounting.pricing import pico_of
 from gateway.accounting.row import row_of
@@ -57,8 +58,9 @@ def book(url: str, key_id: str, number: int, usd: str | None) -> None:
         cost=cost,
     )
     engine = open_for_writing(url, durable=False)
-    write_rows(engine, [row_of(entry)])
-    write_rows(engine, [row_of(entry)])  # as after a commit that nobody heard of
+    tags = DailyTags()
+    write_rows(engine, [row_of(entry)], tags)
+    write_rows(engine, [row_of(entry)], tags)  # as after a commit that nobody heard of
     engine.dispose()
 
 

@@ -132,11 +132,40 @@ def test_a_scenario_as_json_says_what_it_leaves_out(
         "what_if": "all-small",
         "requests": 2,
         "cost_usd": "0.0000005",
+        "cost_usd_low": None,
+        "cost_usd_high": None,
         "unknown": 1,
         "actual_cost_usd": "0.0035005",
         "unpriced": 0,
+        "router_cost_usd": None,
+        "saved_usd": None,
+        "saved_usd_low": None,
+        "saved_usd_high": None,
         "saved_share": None,
+        "routed": 0,
+        "large_share": None,
+        "expected_shortfall": None,
+        "actual_expected_shortfall": None,
+        "prompt_tokens_large_per_small": 1.0,
+        "prompt_tokens_large_per_small_learnt_from": 0,
+        "completion_tokens_large_per_small": 1.0,
+        "completion_tokens_large_per_small_learnt_from": 0,
     }
+
+
+def test_every_scenario_stands_beside_the_bill_with_what_is_assumed(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = printed(capsys, url, what_if="all-large", usd_per_hour=Decimal(36))
+    (large,) = [line for line in text.splitlines() if "all-large" in line]
+    assert "$0.007000" in large
+    assert all(name in text for name in ("as routed", "all-small", "random"))
+    assert text.count("are assumed to be as many") == 2
+    assert "too little traffic for an interval" in text
+    assert "The router's own part of the bill: $0.000000" in text
+    assert "routing.usd_per_hour says nothing" in printed(capsys, url, what_if="random")
+    nobody = printed(capsys, url, what_if="random", filters={"key": "nobody"})
+    assert nobody == "No chats match, or none have been recorded yet.\n"
 
 
 def test_unpriced_calls_are_named_not_counted_as_free(

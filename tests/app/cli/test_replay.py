@@ -141,6 +141,7 @@ def test_json_has_one_record_a_threshold(folder: Path, capsys: pytest.CaptureFix
         "to_small": 0,
         "cost_usd": "0.0775",
         "unknown": 0,
+        "expected_quality": live["expected_quality"],
         "quality": 0.75,
         "quality_low": live["quality_low"],
         "quality_high": live["quality_high"],
