@@ -83,9 +83,11 @@ class Price:
         return found
 
     def scaled(self, factor: Decimal, price_id: str) -> Price:
-        """The same rates times a factor, for prompts of every length."""
+        """The same rates times a factor, for prompts of every length; electricity stays."""
         rates: dict[str, Any] = {
-            name: None if rate is None else rate * factor for name, rate in self.rates()
+            name: None if rate is None else rate * factor
+            for name, rate in self.rates()
+            if name != "usd_per_kwh"
         }
         tiers = tuple(
             PromptTier(tier.above_tokens, tier.price.scaled(factor, longer(price_id, tier)))

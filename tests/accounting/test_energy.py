@@ -1,5 +1,6 @@
 """What calls take: measured, by a power model, by ecologits' figures, or unknown."""
 
+from datetime import UTC, datetime
 from decimal import Decimal
 
 import orjson
@@ -87,5 +88,5 @@ def test_a_budget_sets_the_dearest_electricity_aside(price: Price, others_usd: f
     messages = [{"role": "user", "content": "Hi"}]
     request = parse_chat(orjson.dumps({"model": "slm", "messages": messages}))
     # 3.6 kW for 100 s are a tenth of a kWh.
-    found = highest_cost(request, slm, price, Ceiling(compute_s=100))
+    found = highest_cost(request, slm, price, Ceiling(compute_s=100), datetime.now(UTC))
     assert found == (others_usd + 0.2) * 10**12
