@@ -19,14 +19,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from functools import partial
 
-from gateway.accounting.forwarding import ForwardingMeter
 from gateway.accounting.kept_messages import messages_text
-from gateway.accounting.machine import Machine
-from gateway.accounting.meter import AttemptMeter, Meter, PriceCall
+from gateway.accounting.machine import machines_of
+from gateway.accounting.meter import PriceCall
+from gateway.accounting.metering import meter_of
 from gateway.core.answer import Item
 from gateway.core.decision import RouteDecision
 from gateway.core.deployment import Deployment
-from gateway.core.energy import Hardware
 from gateway.core.entry import LedgerEntry
 from gateway.core.errors import (
     BackendError,
@@ -46,7 +45,6 @@ from gateway.core.interfaces import (
     Decider,
     Forwarding,
     ForwardingDecider,
-    Metered,
     Purse,
     Sink,
 )
@@ -142,10 +140,7 @@ class Pipeline:
         self._hedging = hedging
         self._wait_written = wait_written
         self._keep_messages = keep_messages
-        self._machines = {
-            name: Machine(backend if isinstance(backend, Metered) else None)
-            for name, backend in backends.items()
-        }
+        self._machines = machines_of(backends)
         #: Told when an attempt begins; the entry says how it ended.
         self.tracer: AttemptTracer | None = None
         #: For requests that are passed on; None where no endpoint does.
@@ -290,14 +285,6 @@ class Pipeline:
             return backend.forward(work.request, deployment, caller)
         return backend.call(work.request, deployment, caller, cascade=attempt.cascade)
 
-    def _meter(self, work: _Work, deployment: Deployment, entry: LedgerEntry) -> AttemptMeter:
-        request, machine = work.request, self._machines[deployment.name]
-        if isinstance(request, ChatRequest):
-            return Meter(request, deployment, entry, self._price_call, machine)
-        hardware = deployment.energy if isinstance(deployment.energy, Hardware) else None
-        price_call = self._price_call
-        return ForwardingMeter(request, work.model_price, entry, price_call, hardware, machine)
-
     async def _entered(
         self, work: _Work, deployment: Deployment, entry: LedgerEntry, health: DeploymentHealth
     ) -> int:
@@ -323,7 +310,9 @@ class Pipeline:
         era = await self._entered(work, deployment, entry, health)
         breaker = health.breaker
         answering = self._called(work, attempt, entry)
-        meter = self._meter(work, deployment, entry)
+        machine = self._machines[deployment.name]
+        request, price_call = work.request, self._price_call
+        meter = meter_of(request, deployment, work.model_price, entry, price_call, machine)
         verdict: Callable[[], None] = partial(breaker.gave_up, era)
         try:
             async with aclosing(answering) as items:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from gateway.core.energy import (
     SECONDS_AN_HOUR,
     WH_A_KWH,
@@ -27,6 +29,13 @@ def energy_of(usage: Usage, model: EnergyModel | None, elapsed_s: float) -> Ener
     if isinstance(model, RemoteModel) and usage.completion_tokens:
         return _of_remote(usage.completion_tokens, model, elapsed_s)
     return None
+
+
+def most_energy(model: EnergyModel | None, compute_s: float) -> Energy | None:
+    """The most that a call can be told to take which has so much of its machine's time."""
+    if not isinstance(model, Hardware) or model.most_watts is None:
+        return None
+    return energy_of(Usage(0, 0, compute_s=compute_s), replace(model, watts=model.most_watts), 0.0)
 
 
 def _of_hardware(usage: Usage, hardware: Hardware) -> Energy | None:

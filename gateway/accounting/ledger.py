@@ -347,4 +347,8 @@ def _spool(url: str, parent: Path | None, limit_mb: int) -> Spool | None:
     from gateway.accounting.database import spool_folder
 
     folder = spool_folder(url, parent)
-    return None if folder is None else Spool(folder, limit_mb * 1024 * 1024)
+    return (
+        None
+        if folder is None
+        else Spool(folder, limit_mb * 1024 * 1024, makes_parents=parent is not None)
+    )

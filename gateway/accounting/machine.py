@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 
 from gateway.core.energy import Reading
-from gateway.core.interfaces import Metered
+from gateway.core.interfaces import Backend, Metered
 
 
 class Machine:
@@ -47,3 +48,11 @@ class Machine:
             self._each_s += (now_s - self._at_s) / self._calls
         self._at_s = now_s
         return self._each_s
+
+
+def machines_of(backends: Mapping[str, Backend]) -> dict[str, Machine]:
+    """The machine behind each backend, by deployment name."""
+    return {
+        name: Machine(backend if isinstance(backend, Metered) else None)
+        for name, backend in backends.items()
+    }

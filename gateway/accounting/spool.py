@@ -35,9 +35,13 @@ class Spool:
     line end, and the lines before it count.
     """
 
-    def __init__(self, folder: Path, limit_bytes: int) -> None:
-        """`limit_bytes` bounds the whole folder. Nothing is made before the first `append`."""
+    def __init__(self, folder: Path, limit_bytes: int, *, makes_parents: bool = False) -> None:
+        """`limit_bytes` bounds the whole folder. Nothing is made before the first `append`.
+
+        `makes_parents` also makes the folders above; else a missing one fails the append.
+        """
         self._folder = folder
+        self._makes_parents = makes_parents
         self._limit_bytes = limit_bytes
         self._segments: list[_Segment] = []  # the oldest first; only the last is written to
         self._lock = threading.Lock()
@@ -66,8 +70,13 @@ class Spool:
             if self._folder_bytes() + len(data) > self._limit_bytes:
                 raise SpoolFull(f"the spool holds {self._limit_bytes >> 20} MB already")
             if not self._segments or self._segments[-1].closed:
-                self._segments.append(_Segment.new(self._folder, sync=sync))
+                self._segments.append(self._new_segment(sync=sync))
             self._segments[-1].append(data, len(rows), sync=sync)
+
+    def _new_segment(self, *, sync: bool) -> _Segment:
+        if self._makes_parents:
+            self._folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return _Segment.new(self._folder, sync=sync)
 
     def adopt(self) -> None:
         """Take over the files of processes that are gone."""
@@ -139,7 +148,7 @@ class _Segment:
     @classmethod
     def new(cls, folder: Path, *, sync: bool) -> _Segment:
         """An empty file that nobody else can adopt."""
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         while True:
             path = folder / f"{time.time_ns()}-{uuid.uuid4().hex[:12]}.rows"
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_APPEND, 0o600)

@@ -36,12 +36,14 @@ class Energy:
 class Hardware:
     """A machine of one's own, which draws `watts` while it computes; None where unknown.
 
-    `pue` is what its building takes for each Wh that it takes itself.
+    No meter of it can tell more than `most_watts`; None where that is unknown. `pue` is what its
+    building takes for each Wh that it takes itself.
     """
 
     watts: float | None
     pue: float = 1.0
     grams_co2_per_kwh: float | None = None
+    most_watts: float | None = None
 
 
 @dataclass(slots=True, frozen=True)

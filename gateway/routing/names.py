@@ -56,7 +56,7 @@ class Names:
         """
         sent = model
         if model not in self._by_name and not _is_routing_name(model):
-            model = self._mapped(model)
+            model = self._mapped(model, caller)
         pinned = self._by_name.get(model)
         if pinned is not None:
             own = () if pinned.adapter else (pinned.name, *pinned.aliases)
@@ -86,7 +86,7 @@ class Names:
             ),
         ]
 
-    def _mapped(self, model: str) -> str:
+    def _mapped(self, model: str, caller: Caller) -> str:
         """The name that the configuration maps this one to. Raises ModelNotFound."""
         target = model
         if model not in self._embedding_names:
@@ -95,7 +95,10 @@ class Names:
         if target and target not in self._embedding_names:
             return target
         problem = "makes embeddings and can't chat" if target else "does not exist here"
-        served = ", ".join(name.id for name in self.served())
+        key = caller.key
+        served = ", ".join(
+            name.id for name in self.served() if key is None or key.allows((name.id,))
+        )
         raise ModelNotFound(f"The model '{model}' {problem}; there are: {served}.", param="model")
 
     def _unknown_policy(self, name: str, *, from_model: bool) -> NoReturn:

@@ -1,11 +1,19 @@
 """What calls take: measured, by a power model, by ecologits' figures, or unknown."""
 
+from datetime import UTC, datetime
+from decimal import Decimal
+
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.accounting.energy import energy_of
+from gateway.accounting.access.ceiling import Ceiling, highest_cost
+from gateway.accounting.energy import energy_of, most_energy
+from gateway.api.parse import parse_chat
+from gateway.core.deployment import Deployment, Tier
 from gateway.core.energy import Energy, Hardware, Line, Reading, RemoteModel
+from gateway.core.price import Price
 from gateway.core.usage import Usage
 
 H100 = Hardware(993, pue=1.2, grams_co2_per_kwh=400)
@@ -58,3 +66,27 @@ def test_a_time_that_is_split_takes_no_more_energy(whole_s: float, parts: list[f
     assert whole is not None
     total = sum(one.wh for one in split if one is not None)
     assert total == pytest.approx(whole.wh, abs=1e-9 * (len(parts) + 1))
+
+
+def test_the_most_that_a_call_may_take_is_that_of_its_whole_time() -> None:
+    machine = Hardware(10, 1.5, 100, most_watts=60)
+    assert most_energy(machine, 120.0) == Energy(3.0, 0.3, "estimated:power")
+    assert most_energy(Hardware(10), 120.0) is None
+    assert most_energy(None, 120.0) is None
+
+
+@pytest.mark.parametrize(
+    ("price", "others_usd"),
+    [
+        (Price("p", usd_per_hour=Decimal(36), usd_per_kwh=Decimal(2)), 1.0),
+        (Price("p", Decimal(0), Decimal(0), usd_per_kwh=Decimal(2)), 0.0),
+    ],
+)
+def test_a_budget_sets_the_dearest_electricity_aside(price: Price, others_usd: float) -> None:
+    machine = Hardware(10, 1.0, 100, most_watts=3600)
+    slm = Deployment("slm", Tier.SMALL, "local", "slm", price=price, energy=machine)
+    messages = [{"role": "user", "content": "Hi"}]
+    request = parse_chat(orjson.dumps({"model": "slm", "messages": messages}))
+    # 3.6 kW for 100 s are a tenth of a kWh.
+    found = highest_cost(request, slm, price, Ceiling(compute_s=100), datetime.now(UTC))
+    assert found == (others_usd + 0.2) * 10**12

@@ -168,6 +168,7 @@ async def test_a_waiter_that_gave_up_disturbs_nobody(ledger_url: str) -> None:
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(ledger.wait_written(), 0.01)
     ledger.start()
+    eventually(lambda: ledger.not_ready() is None)
     await asyncio.wait_for(ledger.wait_written(), 10)
     ledger.stop()
     assert len(stored(ledger_url)) == 1
@@ -332,6 +333,7 @@ async def test_durable_requests_fail_while_nothing_can_be_written_and_their_rows
 
 async def test_a_durable_row_that_is_dropped_fails_its_request_alone(ledger_url: str) -> None:
     with running(ledger_url, durable=True) as ledger:
+        eventually(lambda: ledger.not_ready() is None)
         ledger.put(entry(deployment=None))
         with pytest.raises(LedgerUnavailable):
             await asyncio.wait_for(ledger.wait_written(), 10)

@@ -180,6 +180,6 @@ def test_a_killed_process_leaves_its_rows_to_others(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_is_configured_and_isnt_there_is_made(tmp_path: Path) -> None:
-    spool = Spool(tmp_path / "state" / "gateway" / "spool", MB)
+    spool = Spool(tmp_path / "state" / "gateway" / "spool", MB, makes_parents=True)
     spool.append(rows(1, 2))
     assert drained(spool) == [1, 2]

@@ -1,6 +1,8 @@
 """Energy models and tariffs of deployments, from their settings."""
 
+import os
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from gateway.core.deployment import Deployment
 from gateway.core.energy import Hardware, RemoteModel
 from gateway.settings import ConfigError, Environment
 from gateway.settings.loader import parse_settings
+from tests.power.powercap import zone
 
 LOCAL = {"name": "slm", "tier": "small", "backend": "local", "model": "smollm2-135m-instruct"}
 REMOTE = {"name": "gpt", "tier": "large", "backend": "openai", "model": "gpt-4o"}
@@ -22,19 +25,31 @@ TARIFF = {"usd_per_kwh": 0.3, "pue": 1.5, "grams_co2_per_kwh": 100}
 
 def deployment_of(*entries: dict[str, Any], energy: dict[str, Any] | None = None) -> Deployment:
     merged = {key: value for entry in entries for key, value in entry.items()}
-    text = yaml.safe_dump({"deployments": [merged], "energy": energy or {}})
+    text = yaml.safe_dump(
+        {"deployments": [merged], "energy": {"powercap": "/none", **(energy or {})}}
+    )
     (deployment,) = deployments_of(parse_settings(text), Environment.of_process())
     return deployment
 
 
 def test_a_local_model_draws_so_much_for_each_core() -> None:
     cores = usable_cores()
-    assert deployment_of(LOCAL).energy == Hardware(3.5 * cores, 1.0, 458)
-    assert deployment_of(LOCAL, {"threads": 1}).energy == Hardware(3.5, 1.0, 458)
-    assert deployment_of(LOCAL, {"threads": 4096}).energy == Hardware(3.5 * cores, 1.0, 458)
-    assert deployment_of(LOCAL, {"power_w": 65}).energy == Hardware(65, 1.0, 458)
+    all_cores = Hardware(3.5 * cores, 1.0, 458, 3.5 * cores)
+    assert deployment_of(LOCAL).energy == all_cores
+    assert deployment_of(LOCAL, {"threads": 1}).energy == Hardware(3.5, 1.0, 458, 3.5)
+    assert deployment_of(LOCAL, {"threads": 4096}).energy == all_cores
+    assert deployment_of(LOCAL, {"power_w": 65}).energy == Hardware(65, 1.0, 458, 65)
     unknown = deployment_of(LOCAL, energy={"grams_co2_per_kwh": None, "watts_per_core": 12})
-    assert unknown.energy == Hardware(12 * cores, 1.0, None)
+    assert unknown.energy == Hardware(12 * cores, 1.0, None, 12 * cores)
+
+
+def test_what_is_measured_may_be_more(tmp_path: Path) -> None:
+    zone(tmp_path / "intel-rapl:0", "package-0", 0)
+    measured = deployment_of(LOCAL, energy={"powercap": str(tmp_path)}).energy
+    assert isinstance(measured, Hardware)
+    assert measured.most_watts == 50 * (os.cpu_count() or 1)
+    gpus = deployment_of(REMOTE, OWN, {"gpus": [0, 1], "power_w": 993}).energy
+    assert gpus == Hardware(993, 1.0, 458, 4000)
 
 
 def test_a_vendors_model_is_estimated_where_it_is_known() -> None:
@@ -50,8 +65,8 @@ def test_a_vendors_model_is_estimated_where_it_is_known() -> None:
 
 def test_an_upstream_on_own_hardware_has_its_power() -> None:
     h100 = deployment_of(REMOTE, OWN, {"power_w": 993}, energy=TARIFF)
-    assert h100.energy == Hardware(993, 1.5, 100)
-    assert deployment_of(REMOTE, OWN, {"gpus": [0]}).energy == Hardware(None, 1.0, 458)
+    assert h100.energy == Hardware(993, 1.5, 100, 993)
+    assert deployment_of(REMOTE, OWN, {"gpus": [0]}).energy == Hardware(None, 1.0, 458, 2000)
 
 
 @pytest.mark.parametrize(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
 import orjson
 
+from gateway.accounting.energy import most_energy
 from gateway.accounting.pricing import MAX_USD, amount_of, pico_of
 from gateway.core.deployment import Deployment
 from gateway.core.forwarding import ForwardedRequest
@@ -26,9 +28,25 @@ WIDEST_WINDOW = 1_000_000
 LONGEST_OUTPUT = 128_000
 #: What is passed on has no limit of its own: an image of the best quality is 6,208 tokens.
 MOST_FORWARDED_OUTPUT = 16_384
+#: Searches of one call, where the model may search.
+MOST_SEARCHES = 50
 #: Bytes a second of the leanest sound, 6 kbit/s.
 LEAST_SOUND_BYTES = 750
 
+_INPUT_RATES = (
+    "usd_per_million_input",
+    "usd_per_million_cached_input",
+    "usd_per_million_cache_write",
+    "usd_per_million_cache_write_1h",
+    "usd_per_million_audio_input",
+    "usd_per_million_image_input",
+)
+_OUTPUT_RATES = (
+    "usd_per_million_output",
+    "usd_per_million_audio_output",
+    "usd_per_million_image_output",
+    "usd_per_million_reasoning",
+)
 _TEXT_PARTS = frozenset({"text", "refusal", "input_text", "output_text", "input_audio"})
 _IMAGE_PARTS = frozenset({"image_url", "image", "input_image"})
 #: The field that lets an upstream read more than the request holds.
@@ -53,61 +71,62 @@ def highest_cost(
     deployment: Deployment,
     price: Price | None,
     ceiling: Ceiling,
+    at: datetime,
 ) -> int | None:
-    """In pico-USD, at the dearest rates that may apply; None where the price isn't known."""
+    """In pico-USD, at the dearest rates that may apply; None where the price isn't known.
+
+    `at` is when the attempt begins, which decides on rates that change.
+    """
     if price is None:
         return None
+    price = price.at(at)
     if isinstance(request, ForwardedRequest):
         usage = _most_forwarded(request, price)
     else:
         usage = _most_asked(request, deployment, ceiling)
-    served = price.for_service(_service_tier(request))
-    if served is None:
-        return None
-    amount = amount_of(usage, _dearest(served))
+    dearest = _dearest(price, usage.prompt_tokens, request.payload or {})
+    if dearest.usd_per_thousand_searches is not None and _may_search(request):
+        usage = replace(usage, searches=MOST_SEARCHES)
+    amount = amount_of(usage, dearest, most_energy(deployment.energy, ceiling.compute_s))
     return None if amount is None else pico_of(min(amount, MAX_USD))
 
 
-def _dearest(price: Price) -> Price:
-    """The price with its dearest rate of each side, at any length, for every token."""
-    if price.usd_per_hour is not None:
-        return price
-    lengths = (price, *(tier.price for tier in price.tiers))
+def _dearest(price: Price, prompt_tokens: int, payload: Mapping[str, Any]) -> Price:
+    """One price with the dearest rate of each side for every token, of all that may apply.
+
+    Where a request names no service tier, the upstream's account may have one.
+    """
+    asked = payload.get("service_tier") or "auto"
+    services = [one for name, one in price.service_tiers if asked in {"auto", name}]
+    reached = [
+        tier
+        for service in (price, *services)
+        for tier in (
+            service,
+            *(one.price for one in service.tiers if one.above_tokens < prompt_tokens),
+        )
+    ]
     return Price(
         price.price_id,
-        usd_per_million_input=_highest(*(getattr(one, name) for one in lengths for name in _INPUT)),
-        usd_per_million_output=_highest(
-            *(getattr(one, name) for one in lengths for name in _OUTPUT)
-        ),
-        usd_per_million_characters=price.usd_per_million_characters,
-        usd_per_audio_hour=price.usd_per_audio_hour,
+        usd_per_million_input=_highest(reached, _INPUT_RATES),
+        usd_per_million_output=_highest(reached, _OUTPUT_RATES),
+        usd_per_million_characters=_highest(reached, ("usd_per_million_characters",)),
+        usd_per_audio_hour=_highest(reached, ("usd_per_audio_hour",)),
+        usd_per_thousand_searches=_highest(reached, ("usd_per_thousand_searches",)),
+        usd_per_hour=price.usd_per_hour,
+        usd_per_kwh=price.usd_per_kwh,
     )
 
 
-_INPUT = (
-    "usd_per_million_input",
-    "usd_per_million_cached_input",
-    "usd_per_million_cache_write",
-    "usd_per_million_cache_write_1h",
-    "usd_per_million_audio_input",
-    "usd_per_million_image_input",
-)
-_OUTPUT = (
-    "usd_per_million_output",
-    "usd_per_million_audio_output",
-    "usd_per_million_image_output",
-    "usd_per_million_reasoning",
-)
-
-
-def _service_tier(request: ChatRequest | ForwardedRequest) -> str | None:
-    """The service tier that is asked for, in the words of the answers that it leads to."""
-    asked = (request.payload or {}).get("service_tier")
-    return asked.lower() if isinstance(asked, str) else None
-
-
-def _highest(*rates: Decimal | None) -> Decimal | None:
+def _highest(prices: Sequence[Price], names: Sequence[str]) -> Decimal | None:
+    rates = (getattr(price, name) for price in prices for name in names)
     return max((rate for rate in rates if rate is not None), default=None)
+
+
+def _may_search(request: ChatRequest | ForwardedRequest) -> bool:
+    return isinstance(request, ChatRequest) and (
+        request.native_only is not None or _READS_ON in request.payload
+    )
 
 
 def _most_asked(request: ChatRequest, deployment: Deployment, ceiling: Ceiling) -> Usage:
@@ -133,7 +152,7 @@ def _most_read(request: ChatRequest, window: int) -> int:
     most = size + FRAME_TOKENS
     if request.wire in {"embeddings", "completions"}:
         return most
-    if request.native_only is not None or _READS_ON in request.payload:
+    if _may_search(request):
         return window
     for kind in _kinds_of_parts(request.messages):
         if kind in _IMAGE_PARTS:

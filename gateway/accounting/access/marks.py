@@ -88,7 +88,8 @@ def claim(engine: Engine, mark: Mark, now: datetime, until: datetime) -> bool:
     new = insert(budget_marks).values(**mark.row_key(), reached=now, claimed=until)
     free = sa.or_(budget_marks.c.claimed.is_(None), budget_marks.c.claimed <= now)
     with engine.begin() as connection:
-        if connection.execute(new.on_conflict_do_nothing()).rowcount == 1:
+        made = new.on_conflict_do_nothing().returning(budget_marks.c.percent)
+        if connection.execute(made).first() is not None:
             return True
         taken = sa.update(budget_marks).where(_is(mark), budget_marks.c.told.is_(None), free)
         return connection.execute(taken.values(claimed=until)).rowcount == 1

@@ -43,8 +43,7 @@ class KeyPurse:
         if key is None or key.budget is None or _is_free(request):
             return
         ceiling = self._ceilings.get(deployment.name) or Ceiling()
-        in_force = None if price is None else price.at(entry.ts)
-        pico = highest_cost(request, deployment, in_force, ceiling)
+        pico = highest_cost(request, deployment, price, ceiling, entry.ts)
         if pico is None:
             raise PriceUnknown(
                 f"The key '{key.name}' has a budget, and nobody knows what "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -19,6 +20,7 @@ from gateway.core.access import Budget, period_start
 
 #: The mark of a budget that a call didn't fit in any more.
 USED_UP = 100
+LONGEST_CALL_S = 7200.0
 
 
 class Reserver:
@@ -28,7 +30,7 @@ class Reserver:
         self._owner = owner
         self._lease = timedelta(seconds=lease_s)
         self._engine = open_for_writing(url, durable=False)
-        self._has_any = False
+        self._begun_s: dict[tuple[str, int], float] = {}
         try:
             migrate(self._engine)
         except BaseException:
@@ -58,21 +60,31 @@ class Reserver:
             if met:
                 rows = [self._row(need, now) for need in met]
                 connection.execute(sa.insert(reservations), rows)
-        self._has_any |= bool(met)
+        at_s = time.monotonic()
+        self._begun_s |= {(need.request_id, need.attempt): at_s for need in met}
         return outcomes
 
     def renew(self) -> None:
-        """Move on what is still held, and forget what dead processes held."""
-        if not self._has_any:
+        """Move on what is still held, and forget what dead processes held.
+
+        What is older than any call has lost its row, which would have ended it.
+        """
+        if not self._begun_s:
             return
-        now = datetime.now(UTC)
-        own = _unlocked(reservations.c.owner == self._owner)
-        over = _unlocked(reservations.c.expires <= now)
+        now, now_s = datetime.now(UTC), time.monotonic()
+        mine = reservations.c.owner == self._owner
+        key = (reservations.c.request_id, reservations.c.attempt)
         with self._engine.begin() as connection:
-            renewed = sa.update(reservations).where(own).values(expires=now + self._lease)
-            held = connection.execute(renewed).rowcount
+            held = {(row[0], row[1]) for row in connection.execute(sa.select(*key).where(mine))}
+            begun_s = {one: at_s for one, at_s in self._begun_s.items() if one in held}
+            lost = [one for one, at_s in begun_s.items() if at_s <= now_s - LONGEST_CALL_S]
+            if lost:
+                _end(connection, lost)
+            renewed = sa.update(reservations).where(_unlocked(mine))
+            connection.execute(renewed.values(expires=now + self._lease))
+            over = _unlocked(reservations.c.expires <= now)
             connection.execute(sa.delete(reservations).where(over))
-        self._has_any = held > 0
+        self._begun_s = {one: begun_s[one] for one in begun_s.keys() - lost}
 
     def close(self) -> None:
         """Close the database."""

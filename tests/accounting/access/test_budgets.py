@@ -9,19 +9,16 @@ from typing import Any
 
 import pytest
 
+from gateway.accounting.access import reserving
 from gateway.accounting.access.budget_reader import BudgetReader
 from gateway.accounting.access.budgets import Budgets, Need
 from gateway.accounting.access.keys import KeyStore
 from gateway.accounting.access.reserving import Reserver
-from gateway.accounting.daily_tags import DailyTags
-from gateway.accounting.database import open_for_writing
 from gateway.accounting.pricing import pico_of
-from gateway.accounting.row import row_of
-from gateway.accounting.writing import write_rows
 from gateway.core.access import Budget
-from gateway.core.entry import LedgerEntry
 from gateway.core.errors import LedgerUnavailable
 from gateway.core.price import Cost
+from tests.accounting.ledger_entries import entry, record
 
 NOW = datetime.now(UTC)
 
@@ -41,27 +38,11 @@ def shown(url: str, *names: str) -> list[str]:
 
 
 def book(url: str, key_id: str, number: int, usd: str | None) -> None:
-    """Write the row of a call."""
+    """Write the row of a call, twice: as after a commit that nobody heard of."""
     cost = Cost(None if usd is None else Decimal(usd), "computed")
-    entry = LedgerEntry(
-        request_id=f"req_{number}",
-        attempt=1,
-        ts=datetime.now(UTC),
-        endpoint="/v1/chat/completions",
-        model_requested="m",
-        deployment="d",
-        tier="large",
-        reason="pinned",
-        router_version="r",
-        stream=False,
-        key_id=key_id,
-        cost=cost,
-    )
-    engine = open_for_writing(url, durable=False)
-    tags = DailyTags()
-    write_rows(engine, [row_of(entry)], tags)
-    write_rows(engine, [row_of(entry)], tags)  # as after a commit that nobody heard of
-    engine.dispose()
+    ended = entry(request_id=f"req_{number}", ts=datetime.now(UTC), key_id=key_id, cost=cost)
+    for _ in range(2):
+        record(url, ended)
 
 
 @contextmanager
@@ -119,6 +100,19 @@ def test_what_a_dead_process_held_counts_until_its_lease_is_over(ledger_url: str
         while other.reserve([need(key_id, 1)], [])[0] is not None:
             pass
         assert shown(ledger_url, "reserved_usd") == ["1", "ok"]
+
+
+def test_a_reservation_whose_row_is_lost_ends_in_the_end(
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key_id = made(ledger_url, "2")
+    with reserver(ledger_url) as one:
+        one.reserve([need(key_id, 0)], [])
+        one.renew()
+        assert shown(ledger_url, "reserved_usd") == ["1", "ok"]
+        monkeypatch.setattr(reserving, "LONGEST_CALL_S", 0.0)
+        one.renew()
+        assert shown(ledger_url, "reserved_usd") == ["0", "ok"]
 
 
 async def test_many_at_once_share_a_transaction_and_one_that_leaves_holds_nothing(

@@ -1,5 +1,7 @@
 """No call costs more than what was set aside for it."""
 
+from dataclasses import replace
+from datetime import UTC, datetime, time
 from decimal import Decimal
 from typing import Any
 
@@ -20,13 +22,15 @@ from gateway.api.completions import CompletionsFormat
 from gateway.api.embeddings import EmbeddingsFormat
 from gateway.api.parse import parse_chat
 from gateway.core.deployment import Deployment, Tier
+from gateway.core.energy import Hardware
 from gateway.core.forwarding import ForwardedRequest
-from gateway.core.price import Price, PromptTier
+from gateway.core.price import Price, PricePeriod, PromptTier
 from gateway.core.request import ChatRequest
 from gateway.core.usage import Usage
 
 RATE = st.decimals(0, 100, places=3)
 TOKENS = Price("p", Decimal(1), Decimal(2))  # a micro-USD a token read, two a token written
+AT = datetime(2026, 11, 27, tzinfo=UTC)
 LARGE = Deployment("large", Tier.LARGE, "openai", "large", context_window=200_000)
 
 
@@ -38,7 +42,7 @@ def chat(content: Any = "Hi", **fields: Any) -> ChatRequest:
 def most(
     request: ChatRequest | ForwardedRequest, price: Price | None = TOKENS, **known: Any
 ) -> int:
-    found = highest_cost(request, LARGE, price, Ceiling(**known))
+    found = highest_cost(request, LARGE, price, Ceiling(**known), AT)
     assert found is not None
     return found // 1_000_000
 
@@ -53,7 +57,7 @@ def most(
 def test_no_usage_within_the_limits_costs_more(
     price: Price, text: str, limit: int, count: int, data: st.DataObject
 ) -> None:
-    reserved = highest_cost(chat(text, max_tokens=limit, n=count), LARGE, price, Ceiling())
+    reserved = highest_cost(chat(text, max_tokens=limit, n=count), LARGE, price, Ceiling(), AT)
     read = data.draw(st.integers(0, len(text.encode()) + FRAME_TOKENS))
     written = data.draw(st.integers(0, limit * count))
     usage = Usage(
@@ -115,8 +119,8 @@ def test_embeddings_write_nothing() -> None:
 
 def test_compute_is_bounded_by_time_and_nothing_unknown_is_free() -> None:
     assert most(chat(), Price("p", usd_per_hour=Decimal(3)), compute_s=1.2) == 1_000
-    assert highest_cost(chat(), LARGE, None, Ceiling()) is None
-    assert highest_cost(chat(), LARGE, Price("p", Decimal(1)), Ceiling()) is None
+    assert highest_cost(chat(), LARGE, None, Ceiling(), AT) is None
+    assert highest_cost(chat(), LARGE, Price("p", Decimal(1)), Ceiling(), AT) is None
 
 
 def forwarded(endpoint: str, **fields: Any) -> ForwardedRequest:
@@ -134,13 +138,25 @@ def test_what_is_passed_on_is_bounded_by_its_unit() -> None:
     assert most(drawn) == FRAME_TOKENS + 2 * 2 * MOST_FORWARDED_OUTPUT
 
 
-def test_a_long_prompt_and_a_dearer_service_are_reserved_at_their_rates() -> None:
-    longer = PromptTier(10, Price("p>10", Decimal(7), Decimal(9)))
-    fast = Price("p+priority", Decimal(20), Decimal(40))
-    price = Price("p", Decimal(1), Decimal(2), tiers=(longer,), service_tiers=(("priority", fast),))
-    ordinary, dear, unknown = (
-        chat(max_tokens=1, service_tier=tier) for tier in ("standard", "priority", "provided")
-    )
-    assert most(ordinary, price=price) == most(ordinary, price=longer.price)
-    assert most(dear, price=price) == most(ordinary, price=fast)
-    assert highest_cost(unknown, LARGE, price, Ceiling()) is None
+def test_prices_that_depend_are_taken_at_their_dearest() -> None:
+    request = chat(max_tokens=1)
+    size = len(request.raw) + FRAME_TOKENS
+    double, triple = Price("2", Decimal(2), Decimal(2)), Price("3", Decimal(3), Decimal(2))
+    longer = replace(TOKENS, tiers=(PromptTier(size - 1, double), PromptTier(size, triple)))
+    assert most(request, longer) == 2 * size + 2
+    served = replace(TOKENS, service_tiers=(("flex", double), ("priority", triple)))
+    assert most(request, served) == 3 * size + 2
+    flexible = chat(max_tokens=1, service_tier="flex")
+    assert most(flexible, served) == 2 * (len(flexible.raw) + FRAME_TOKENS) + 2
+    today = PricePeriod(AT.date(), ((time(0), double), (time(12), triple)))
+    assert most(request, replace(TOKENS, schedule=(today,))) == 2 * size + 2
+
+
+def test_electricity_and_searches_are_bounded_too() -> None:
+    hourly = Price("p", usd_per_hour=Decimal(3), usd_per_kwh=Decimal("0.36"))
+    machine = replace(LARGE, energy=Hardware(100, most_watts=2_000))
+    found = highest_cost(chat(), machine, hourly, Ceiling(compute_s=1.2), AT)
+    assert found == (1_000 + 240) * 10**6
+    searching = replace(TOKENS, usd_per_thousand_searches=Decimal(10))
+    fields: dict[str, Any] = {"max_tokens": 1, "web_search_options": {}}
+    assert most(chat(**fields), searching) == 200_000 + 2 + 50 * 10_000
