@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from operator import add
 from typing import TYPE_CHECKING, Any, Literal
 
 import orjson
@@ -136,12 +137,17 @@ class Overview:
     def _scored(self, since: datetime, until: datetime) -> dict[tuple[str, str, str], Sums]:
         """By policy, tier and place among the bins."""
         columns = [score_totals.c[name] for name in ("policy", "tier", "bins")]
-        groups: dict[tuple[str, str, str], Sums] = defaultdict(Sums)
+        totals: dict[tuple[str, str, str], list[int]] = {}
         with self._reading() as connection:
             rows = [] if connection is None else self._rows(connection, columns, since, until)
         for policy, tier, bins in rows:
             for place, parts in orjson.loads(bins).items():
-                groups[policy, tier, place].add((*parts, None, None))
+                group = (policy, tier, place)
+                earlier = totals.get(group)
+                totals[group] = parts if earlier is None else [*map(add, earlier, parts)]
+        groups: dict[tuple[str, str, str], Sums] = defaultdict(Sums)
+        for group, parts in totals.items():
+            groups[group].add((*parts, None, None))
         return groups
 
     @contextmanager

@@ -23,7 +23,7 @@ class Sharing:
     """Keeps the live gateway in step with others, from start to stop."""
 
     def __init__(self, live: LiveGateway, environment: Environment, url: str) -> None:
-        """Raises ModuleNotFoundError without the package redis, ValueError for a bad address."""
+        """Raises ValueError for what is no address of a Redis."""
         self._live = live
         self._environment = environment
         # A local engine is this machine's own: that one is broken says nothing of another.
@@ -55,7 +55,7 @@ class Sharing:
     def degraded(self) -> dict[str, str | None]:
         """What is wrong while requests go on; None where nothing is."""
         problem = self._bus.problem
-        own = "breakers and affinity are those of each process"
+        own = "breakers, affinity and rates are each process's own"
         return {"redis": None if problem is None else f"{problem}; {own}"}
 
     def _follow(self) -> None:
@@ -91,14 +91,11 @@ def sharing_of(live: LiveGateway, environment: Environment) -> Sharing | None:
     url = environment.redis_url(settings)
     if url is None:
         return None
-    variable = settings.redis.url_env
     try:
         return Sharing(live, environment, url)
-    except ModuleNotFoundError:
-        problem = f"{variable} is set: install the extra first: pip install 'slm-gateway[redis]'"
     except ValueError:
-        problem = f"{variable} holds no address such as redis://, rediss:// or unix://"
-    raise ConfigError("the configuration", [f"redis.url_env: {problem}"])
+        problem = f"{settings.redis.url_env} holds no address: redis://, rediss:// or unix://…"
+        raise ConfigError("the environment", [problem]) from None
 
 
 def _talking(

@@ -107,7 +107,8 @@ class EventBus:
                     both.create_task(self._write())
             except Exception as error:
                 self._lost(_first(error))
-            await self._client.connection_pool.disconnect()
+            with contextlib.suppress(Exception):
+                await self._client.connection_pool.disconnect()
             await asyncio.sleep(self._backoff_s * random.uniform(0.5, 1))  # noqa: S311 (jitter)
             self._backoff_s = min(self._backoff_s * 2, _LONGEST_BACKOFF_S)
 

@@ -168,7 +168,7 @@ async def test_a_waiter_that_gave_up_disturbs_nobody(ledger_url: str) -> None:
     with pytest.raises(TimeoutError):
         await asyncio.wait_for(ledger.wait_written(), 0.01)
     ledger.start()
-    eventually(lambda: ledger.not_ready() is None)
+    eventually(lambda: ledger.written == 1)
     await asyncio.wait_for(ledger.wait_written(), 10)
     ledger.stop()
     assert len(stored(ledger_url)) == 1

@@ -8,9 +8,11 @@ from pathlib import Path
 import httpx
 import pytest
 from fastapi import FastAPI
+from starlette.types import Receive, Scope, Send
 
 from gateway.accounting.query import LedgerReader
 from gateway.api.costs import costs_routes
+from gateway.api.exchange import SCOPE_KEY, Exchange
 from gateway.core.errors import LedgerUnavailable
 from tests.accounting.ledger_entries import NOON, entry, record
 
@@ -32,8 +34,13 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 async def got(url: str, **query: str | int) -> httpx.Response:
     app = FastAPI()
-    app.include_router(costs_routes(LedgerReader(url)))
-    transport = httpx.ASGITransport(app)
+    app.include_router(costs_routes(LedgerReader(url), lambda kind, filters: {}))
+
+    async def admitted(scope: Scope, receive: Receive, send: Send) -> None:
+        scope[SCOPE_KEY] = Exchange()
+        await app(scope, receive, send)
+
+    transport = httpx.ASGITransport(admitted)
     async with httpx.AsyncClient(transport=transport, base_url="http://gateway") as client:
         return await client.get("/v1/costs", params=query)
 

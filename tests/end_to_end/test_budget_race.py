@@ -7,12 +7,13 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
 from gateway.accounting.access.budget_reader import BudgetReader
 from gateway.accounting.access.keys import KeyStore
@@ -71,22 +72,27 @@ async def asked(gateway: RunningGateway, secret: str, count: int) -> Counter[int
         return Counter(await asyncio.gather(*(one(client) for _ in range(count))))
 
 
-def spent(url: str) -> Decimal:
-    rows = LedgerReader(url).rows(limit=None)
+def spent(url: str, key_id: str) -> Decimal:
+    rows = LedgerReader(url).rows(limit=None, key=key_id)
     return sum((Decimal(row["cost_usd"] or 0) for row in rows), Decimal(0))
 
 
-def settled(url: str) -> Decimal:
+def settled(url: str, key_id: str) -> Decimal:
     """What is spent once nothing is reserved any more."""
     deadline_s = time.monotonic() + 20
-    while BudgetReader(url).budgets()[0]["reserved_usd"] != "0":
+    while any(
+        one["key_id"] == key_id and one["reserved_usd"] != "0"
+        for one in BudgetReader(url).budgets()
+    ):
         assert time.monotonic() < deadline_s
         time.sleep(0.05)
-    return spent(url)
+    return spent(url, key_id)
 
 
-def made(url: str) -> str:
-    return KeyStore(url).create("race", budget=Budget(pico_of(BUDGET_USD), "day"))[1]
+def made(url: str, name: str) -> tuple[str, str]:
+    """A key's id, and the key."""
+    record, secret = KeyStore(url).create(name, budget=Budget(pico_of(BUDGET_USD), "day"))
+    return record.key.key_id, secret
 
 
 def workers_of(gateway: RunningGateway) -> list[int]:
@@ -95,43 +101,52 @@ def workers_of(gateway: RunningGateway) -> list[int]:
     return [pid for pid in pids if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
+@pytest.fixture(scope="module")
+def url(new_ledger_url: Callable[[], str]) -> str:
+    return new_ledger_url()
+
+
+@pytest.fixture(scope="module")
+def gateway(
+    vendor_server: RunningVendor, url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningGateway]:
+    KeyStore(url).create("first")  # without a key everybody is let in
+    folder = tmp_path_factory.mktemp("race")
+    config = config_for(vendor_server, url)
+    with running_gateway(folder, config, arguments=("--workers", "2")) as gateway:
+        yield gateway
+
+
 async def test_no_crowd_passes_a_budget(
-    vendor: RunningVendor, new_ledger_url: Callable[[], str], tmp_path: Path
+    vendor: RunningVendor, gateway: RunningGateway, url: str
 ) -> None:
-    url = new_ledger_url()
-    secret = made(url)
+    key_id, secret = made(url, "crowd")
     vendor.always(used(7))
-    config = config_for(vendor, url)
-    with running_gateway(tmp_path, config, arguments=("--workers", "2")) as gateway:
-        statuses = await asked(gateway, secret, CALLS)
-        assert statuses[200] >= PAID, statuses
-        assert statuses[200] + statuses[429] == CALLS, statuses
-        assert settled(url) == statuses[200] * 7 * DEAREST_USD / 10 <= BUDGET_USD
-        vendor.always(used(10))
-        while (await asked(gateway, secret, 20))[200]:
-            settled(url)
-        assert BUDGET_USD - DEAREST_USD < settled(url) <= BUDGET_USD
+    statuses = await asked(gateway, secret, CALLS)
+    assert statuses[200] >= PAID, statuses
+    assert statuses[200] + statuses[429] == CALLS, statuses
+    assert settled(url, key_id) == statuses[200] * 7 * DEAREST_USD / 10 <= BUDGET_USD
+    vendor.always(used(10))
+    while (await asked(gateway, secret, 20))[200]:
+        settled(url, key_id)
+    assert BUDGET_USD - DEAREST_USD < settled(url, key_id) <= BUDGET_USD
 
 
 async def test_a_process_that_dies_in_the_middle_opens_no_gap(
-    vendor: RunningVendor, new_ledger_url: Callable[[], str], tmp_path: Path
+    vendor: RunningVendor, gateway: RunningGateway, url: str
 ) -> None:
-    url = new_ledger_url()
-    secret = made(url)
+    key_id, secret = made(url, "deadly")
     vendor.always(used(10))
-    config = config_for(vendor, url)
-    with running_gateway(tmp_path, config, arguments=("--workers", "2")) as gateway:
-        crowd = asyncio.create_task(asked(gateway, secret, CALLS))
-        while not vendor.received:
-            await asyncio.sleep(0.005)
-        os.kill(workers_of(gateway)[0], signal.SIGKILL)
-        statuses = await crowd
-        assert statuses[200] <= PAID, statuses
-        # What the dead one held still counts until its lease is over.
-        assert spent(url) <= BUDGET_USD
-        await asked(gateway, secret, 50)
-        assert spent(url) <= BUDGET_USD
-        assert settled(url) <= BUDGET_USD
-        while (await asked(gateway, secret, 20))[200]:
-            settled(url)
-        assert BUDGET_USD - DEAREST_USD < settled(url) <= BUDGET_USD
+    crowd = asyncio.create_task(asked(gateway, secret, CALLS))
+    while not vendor.received:
+        await asyncio.sleep(0.005)
+    os.kill(workers_of(gateway)[0], signal.SIGKILL)
+    statuses = await crowd
+    assert statuses[200] <= PAID, statuses
+    # What the dead one held still counts until its lease is over.
+    assert spent(url, key_id) <= BUDGET_USD
+    await asked(gateway, secret, 50)
+    assert settled(url, key_id) <= BUDGET_USD
+    while (await asked(gateway, secret, 20))[200]:
+        settled(url, key_id)
+    assert BUDGET_USD - DEAREST_USD < settled(url, key_id) <= BUDGET_USD

@@ -252,6 +252,20 @@ async def test_the_playground_routes_and_sends(browser: Browser, filled: Running
     assert CLIENT_KEY not in filled.log.read_text()
 
 
+async def test_a_virtual_key_opens_nothing_and_its_budget_is_shown(
+    browser: Browser, filled: RunningGateway
+) -> None:
+    options = ("--name", "search", "--budget", "5/day", "--format", "json")
+    [made] = json.loads(run_cli("keys", "create", "--config", filled.config, *options))
+    async with httpx.AsyncClient(auth=("anybody", made["key"])) as http:
+        refused = await http.get(f"{filled.url}/dashboard")
+    assert refused.status_code == 401
+    assert "a virtual key doesn't open it" in refused.json()["error"]["message"]
+    async with opened(browser, filled) as page:
+        await expect(page.locator("#budgets")).to_contain_text("search")
+        await expect(page.locator("#budgets")).to_contain_text("$0 of $5.00 a day spent")
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [("figures?span=1y", 400), ("requests/none", 200), ("none", 404), ("static/none.js", 404)],

@@ -148,3 +148,35 @@ def test_calls_that_were_in_flight_when_it_opened_change_nothing(
     breaker.succeeded(probe)
     breaker.failed(burst[43], DOWN)
     assert breaker.state == "closed"
+
+
+def test_it_tells_what_this_process_finds_out_and_nothing_that_it_learns(clock: Clock) -> None:
+    told: list[str] = []
+    breaker = Breaker(SETTINGS, clock, told.append)
+    fail(breaker, DOWN, DOWN, DOWN)
+    clock.now += 12
+    breaker.succeeded(breaker.begin())
+    assert told == ["opened", "tried", "closed"]
+    breaker.learn_open(5, 1, "elsewhere")
+    breaker.learn_tried(5)
+    breaker.learn_closed()
+    assert told == ["opened", "tried", "closed"]
+
+
+def test_what_it_learns_holds_as_if_it_had_seen_it(breaker: Breaker, clock: Clock) -> None:
+    begun = breaker.begin()
+    breaker.learn_open(5, 2, "elsewhere")
+    assert (breaker.state, breaker.reason) == ("open", "elsewhere")
+    breaker.succeeded(begun)
+    assert breaker.state == "open", "a call from before says nothing new"
+    clock.now += 5
+    assert breaker.refused_for_s() is None
+    breaker.learn_tried(3)
+    assert breaker.refused_for_s() == 3
+    clock.now += 3
+    fail(breaker, DOWN)
+    assert 40 <= (breaker.refused_for_s() or 0) <= 48, "it was opened twice already"
+    breaker.learn_open(1, 1, "elsewhere")
+    assert (breaker.refused_for_s() or 0) >= 40
+    breaker.learn_closed()
+    assert breaker.refused_for_s() is None

@@ -145,3 +145,20 @@ def test_a_conversation_is_known_by_its_opening(change: dict[str, Any], same: bo
     other = [*opening, change] if same else [opening[0], change]
     assert (session_of(opening, "k") == session_of(other, "k")) is same
     assert session_of(opening, "k") != session_of(opening, "another key")
+
+
+def test_what_another_process_answered_counts_if_it_is_the_newest() -> None:
+    now = 100.0
+    sessions = Sessions(ttl_s=60, most=2, clock=lambda: now)
+    sessions.learn(("k", "a"), "large", 61)
+    assert sessions.last(("k", "a")) is None
+    sessions.learn(("k", "a"), "large", 10)
+    assert sessions.last(("k", "a")) == "large"
+    sessions.learn(("k", "a"), "small", 20)
+    assert sessions.last(("k", "a")) == "large"
+    sessions.answered(("k", "a"), "small")
+    sessions.learn(("k", "a"), "large", 1)
+    assert sessions.last(("k", "a")) == "small"
+    for name in ("b", "c"):
+        sessions.learn(("k", name), "large", 0)
+    assert sessions.last(("k", "a")) is None, "no more are kept than may be"

@@ -59,12 +59,16 @@ class Feed:
             self._viewers -= 1
 
     async def _look_on(self) -> None:
+        is_away = False
         try:
             while self._viewers and not self._ending.is_set():
                 try:
                     self._tell(await self._latest.get(None))
+                    is_away = False
                 except Exception as error:
-                    _log.warning("the latest requests can't be read: %s", error)
+                    if not is_away:
+                        _log.warning("the latest requests can't be read: %s", error)
+                    is_away = True
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(LOOK_EVERY_S):
                         await self._ending.wait()

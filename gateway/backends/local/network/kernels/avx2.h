@@ -3,24 +3,46 @@
 #define INLINE static inline __attribute__((always_inline))
 enum { ROWS_AT_ONCE = 2 };
 
-typedef struct { __m256 a, b; } floats;
-typedef struct { __m256i a, b; } integers;
+typedef struct {
+    __m256 a, b;
+} floats;
+typedef struct {
+    __m256i a, b;
+} integers;
 typedef integers codes;
 
 #define BOTH(kind, expression_a, expression_b) ((kind){expression_a, expression_b})
 
 INLINE floats zeros(void) { return BOTH(floats, _mm256_setzero_ps(), _mm256_setzero_ps()); }
-INLINE floats all(float value) { return BOTH(floats, _mm256_set1_ps(value), _mm256_set1_ps(value)); }
-INLINE floats load(const float *from) { return BOTH(floats, _mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)); }
+INLINE floats all(float value)
+{
+    return BOTH(floats, _mm256_set1_ps(value), _mm256_set1_ps(value));
+}
+INLINE floats load(const float *from)
+{
+    return BOTH(floats, _mm256_loadu_ps(from), _mm256_loadu_ps(from + 8));
+}
 INLINE void store(float *to, floats value)
 {
     _mm256_storeu_ps(to, value.a);
     _mm256_storeu_ps(to + 8, value.b);
 }
-INLINE floats add(floats x, floats y) { return BOTH(floats, _mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)); }
-INLINE floats multiplied(floats x, floats y) { return BOTH(floats, _mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)); }
-INLINE floats divided(floats x, floats y) { return BOTH(floats, _mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b)); }
-INLINE floats larger(floats x, floats y) { return BOTH(floats, _mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b)); }
+INLINE floats add(floats x, floats y)
+{
+    return BOTH(floats, _mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b));
+}
+INLINE floats multiplied(floats x, floats y)
+{
+    return BOTH(floats, _mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b));
+}
+INLINE floats divided(floats x, floats y)
+{
+    return BOTH(floats, _mm256_div_ps(x.a, y.a), _mm256_div_ps(x.b, y.b));
+}
+INLINE floats larger(floats x, floats y)
+{
+    return BOTH(floats, _mm256_max_ps(x.a, y.a), _mm256_max_ps(x.b, y.b));
+}
 INLINE floats magnitude(floats x)
 {
     __m256 sign = _mm256_set1_ps(-0.0f);
@@ -76,7 +98,10 @@ INLINE __m256 of_eight_bfloats(const uint16_t *from)
     __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128((const __m128i *)from));
     return _mm256_castsi256_ps(_mm256_slli_epi32(wide, 16));
 }
-INLINE floats of_bfloats(const uint16_t *from) { return BOTH(floats, of_eight_bfloats(from), of_eight_bfloats(from + 8)); }
+INLINE floats of_bfloats(const uint16_t *from)
+{
+    return BOTH(floats, of_eight_bfloats(from), of_eight_bfloats(from + 8));
+}
 INLINE void store_bfloats(uint16_t *to, floats value)
 {
     float plain[LANES];
@@ -108,7 +133,8 @@ INLINE integers store_rounded(int8_t *to, floats value)
 {
     integers whole = BOTH(integers, _mm256_cvtps_epi32(value.a), _mm256_cvtps_epi32(value.b));
     __m256i shorts = _mm256_permute4x64_epi64(_mm256_packs_epi32(whole.a, whole.b), 0xd8);
-    __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(shorts), _mm256_extracti128_si256(shorts, 1));
+    __m128i bytes =
+        _mm_packs_epi16(_mm256_castsi256_si128(shorts), _mm256_extracti128_si256(shorts, 1));
     _mm_storeu_si128((__m128i *)to, bytes);
     return whole;
 }
@@ -129,14 +155,20 @@ INLINE codes upper(codes both)
 {
     return lower(BOTH(codes, _mm256_srli_epi16(both.a, 4), _mm256_srli_epi16(both.b, 4)));
 }
-INLINE integers start_of_4_bits(void) { return BOTH(integers, _mm256_setzero_si256(), _mm256_setzero_si256()); }
+INLINE integers start_of_4_bits(void)
+{
+    return BOTH(integers, _mm256_setzero_si256(), _mm256_setzero_si256());
+}
 /* Here the codes get their sign back. */
 INLINE integers start_of_8_bits(int32_t offset)
 {
     (void)offset;
     return start_of_4_bits();
 }
-INLINE floats as_floats(integers x) { return BOTH(floats, _mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b)); }
+INLINE floats as_floats(integers x)
+{
+    return BOTH(floats, _mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b));
+}
 INLINE __m256i eight_inputs(const int8_t *four)
 {
     int32_t inputs;
@@ -151,12 +183,14 @@ INLINE __m256i eight_dots(__m256i sums, __m256i unsigned_bytes, __m256i signed_b
 INLINE integers dot_4_bits(integers sums, codes weights, const int8_t *four)
 {
     __m256i inputs = eight_inputs(four);
-    return BOTH(integers, eight_dots(sums.a, weights.a, inputs), eight_dots(sums.b, weights.b, inputs));
+    return BOTH(integers, eight_dots(sums.a, weights.a, inputs),
+                eight_dots(sums.b, weights.b, inputs));
 }
 /* Both factors lie within 127, so that two products fit into 16 bits. */
 INLINE integers dot_8_bits(integers sums, codes weights, const int8_t *four)
 {
-    __m256i inputs = eight_inputs(four), size = _mm256_abs_epi8(inputs), middle = _mm256_set1_epi8((char)0x80);
+    __m256i inputs = eight_inputs(four), size = _mm256_abs_epi8(inputs),
+            middle = _mm256_set1_epi8((char)0x80);
     __m256i a = _mm256_sign_epi8(_mm256_xor_si256(weights.a, middle), inputs);
     __m256i b = _mm256_sign_epi8(_mm256_xor_si256(weights.b, middle), inputs);
     return BOTH(integers, eight_dots(sums.a, size, a), eight_dots(sums.b, size, b));

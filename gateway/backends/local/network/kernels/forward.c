@@ -12,10 +12,12 @@ int32_t kernels_choose(int32_t most)
     chosen = NULL;
 #if defined(__x86_64__)
     __builtin_cpu_init();
-    if (most >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"))
+    if (most >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+        __builtin_cpu_supports("f16c"))
         chosen = &avx2_kernels;
-    if (most >= 2 && chosen != NULL && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
-        && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
+    if (most >= 2 && chosen != NULL && __builtin_cpu_supports("avx512f") &&
+        __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
         chosen = &avx512_kernels;
     if (chosen == &avx512_kernels)
         return 2;
@@ -48,7 +50,8 @@ static void by_rows(job *each, const struct run *run, int32_t rows, int32_t thre
     pool_run(some_rows, &work, chunks, threads);
 }
 
-static void multiply(const struct run *run, const struct matrix *matrix, float *output, int32_t rows, int32_t is_added, int32_t threads)
+static void multiply(const struct run *run, const struct matrix *matrix, float *output,
+                     int32_t rows, int32_t is_added, int32_t threads)
 {
     const int32_t tiles = (matrix->outputs + LANES - 1) / LANES, most = CHUNKS_PER_THREAD * threads;
     const int32_t chunks = tiles < most ? tiles : most;
@@ -56,15 +59,16 @@ static void multiply(const struct run *run, const struct matrix *matrix, float *
     pool_run(chosen->multiply, &work, chunks, threads);
 }
 
-static void adapt(const struct run *run, int32_t number, const float *inputs, int32_t size, float *output, int32_t outputs)
+static void adapt(const struct run *run, int32_t number, const float *inputs, int32_t size,
+                  float *output, int32_t outputs)
 {
     const struct batch *batch = run->batch;
     if (batch->adapters == NULL)
         return;
     for (int32_t row = 0; row < batch->rows; row++)
         if (batch->adapters[row] != NULL)
-            chosen->adapt(batch->adapters[row], run->layer * MATRICES + number, inputs + (int64_t)row * size, size,
-                          output + (int64_t)row * outputs);
+            chosen->adapt(batch->adapters[row], run->layer * MATRICES + number,
+                          inputs + (int64_t)row * size, size, output + (int64_t)row * outputs);
 }
 
 static void pass_layer(const struct run *run, int32_t threads)
@@ -100,7 +104,8 @@ static size_t lay_out(struct run *run, char *arena, int32_t threads)
 {
     const struct network *network = run->network;
     const size_t rows = (size_t)run->batch->rows, number = sizeof(float) * rows;
-    const size_t hidden = (size_t)network->hidden, feed = (size_t)network->feed, size = (size_t)network->head_size;
+    const size_t hidden = (size_t)network->hidden, feed = (size_t)network->feed,
+                 size = (size_t)network->head_size;
     const size_t heads = size * (size_t)network->heads, keys = size * (size_t)network->key_heads;
     size_t widest = hidden > feed ? hidden : feed, used = 0;
     widest = widest > heads ? widest : heads;
@@ -112,7 +117,8 @@ static size_t lay_out(struct run *run, char *arena, int32_t threads)
     run->fed = cut(arena, &used, number * feed);
     run->cosines = cut(arena, &used, number * size / 2);
     run->sines = cut(arena, &used, number * size / 2);
-    run->scores = cut(arena, &used, sizeof(float) * 4 * (size_t)run->score_stride * (size_t)threads);
+    run->scores =
+        cut(arena, &used, sizeof(float) * 4 * (size_t)run->score_stride * (size_t)threads);
     run->rounded.codes = cut(arena, &used, rows * widest);
     run->rounded.scales = cut(arena, &used, number * widest / GROUP);
     run->rounded.masses = cut(arena, &used, number * widest / GROUP);
@@ -122,7 +128,8 @@ static size_t lay_out(struct run *run, char *arena, int32_t threads)
 
 /* Read a batch's tokens into the memory, and give the logits of the wanted rows; -1 for want of
    memory. Its caller has checked every size and number. */
-int32_t network_read(const struct network *network, const struct memory *memory, const struct batch *batch, int32_t threads)
+int32_t network_read(const struct network *network, const struct memory *memory,
+                     const struct batch *batch, int32_t threads)
 {
     struct run run = {.network = network, .memory = memory, .batch = batch};
     int32_t longest = 0;
@@ -156,13 +163,14 @@ static void summarise(const void *work, int32_t row, int32_t thread)
 {
     (void)thread;
     const struct summaries *all = work;
-    chosen->summarise(all->logits + (int64_t)row * all->size, all->size, &all->likeliest[row], &all->normalisers[row]);
+    chosen->summarise(all->logits + (int64_t)row * all->size, all->size, &all->likeliest[row],
+                      &all->normalisers[row]);
 }
 
 /* For each row of logits its highest one's number, and the logarithm of the sum of all powers. */
-void logits_summarise(const float *logits, int32_t rows, int32_t size, int64_t *likeliest, float *normalisers, int32_t threads)
+void logits_summarise(const float *logits, int32_t rows, int32_t size, int64_t *likeliest,
+                      float *normalisers, int32_t threads)
 {
     const struct summaries work = {logits, likeliest, normalisers, size};
     pool_run(summarise, &work, rows, threads);
 }
-

@@ -99,15 +99,18 @@ struct product {
 typedef void job(const void *work, int32_t chunk, int32_t thread);
 
 struct kernels {
-    job *embed, *norm_attention, *rotate, *attend, *round_attended, *norm_feed, *activate, *norm_last;
+    job *embed, *norm_attention, *rotate, *attend, *round_attended, *norm_feed, *activate,
+        *norm_last;
     job *multiply;
-    void (*adapt)(const struct adapter *, int32_t number, const float *inputs, int32_t size, float *output);
+    void (*adapt)(const struct adapter *, int32_t number, const float *inputs, int32_t size,
+                  float *output);
     void (*summarise)(const float *logits, int32_t size, int64_t *likeliest, float *normaliser);
 };
 
 extern const struct kernels avx512_kernels, avx2_kernels;
 
-/* Do `count` chunks of a job on so many threads; returns when all are done. One caller at a time. */
+/* Do `count` chunks of a job on so many threads, and return when all are done; for one caller at
+   a time. */
 void pool_run(job *work_on, const void *work, int32_t count, int32_t threads);
 
 #endif
