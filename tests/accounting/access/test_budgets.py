@@ -135,6 +135,31 @@ def test_a_reservation_whose_row_is_lost_ends_in_the_end(
         assert shown(ledger_url, "reserved_usd") == ["0", "ok"]
 
 
+@pytest.mark.parametrize("asks_again", [False, True])
+def test_what_a_commit_reserved_of_which_nobody_heard_is_given_back(
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch, asks_again: bool
+) -> None:
+    key_id = made(ledger_url, "1")
+    with reserver(ledger_url) as one:
+        dialect = one._engine.dialect
+        commit = dialect.do_commit
+
+        def commit_unheard(connection: Any) -> None:
+            commit(connection)
+            raise ConnectionResetError
+
+        with monkeypatch.context() as patched:
+            patched.setattr(dialect, "do_commit", commit_unheard)
+            with pytest.raises(ConnectionResetError):
+                one.reserve([need(key_id, 0)], [])
+        assert shown(ledger_url, "reserved_usd") == ["1", "ok"]
+        if asks_again:
+            assert one.reserve([need(key_id, 1)], []) == [None]
+        else:
+            one.renew()
+            assert shown(ledger_url, "reserved_usd") == ["0", "ok"]
+
+
 async def test_many_at_once_share_a_transaction_and_one_that_leaves_holds_nothing(
     new_ledger_url: Callable[[], str],
 ) -> None:
