@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from decimal import Decimal
 from typing import Any, Literal, Unpack, get_args
 
 import sqlalchemy as sa
@@ -111,5 +110,5 @@ def _by_name(item: tuple[str | None, Sums]) -> str:
     return item[0] or ""
 
 
-def _dearest_first(item: tuple[str | None, Sums]) -> tuple[Decimal, int, str]:
-    return (-(item[1].usd or Decimal(0)), -item[1].calls, item[0] or "")
+def _dearest_first(item: tuple[str | None, Sums]) -> tuple[int, int, str]:
+    return (-item[1].cost_pico, -item[1].calls, item[0] or "")
