@@ -200,7 +200,7 @@ _MESSAGE = _answer("The answer; a stream of events with `stream`.", _ref("Messag
 _MESSAGE["content"]["text/event-stream"] = _EVENTS
 _RESPONSE = _answer("The answer; a stream of typed events with `stream`.", _ref("Response"))
 _RESPONSE["content"]["text/event-stream"] = _EVENTS
-_COSTS = _answer("Rows, or sums with `by`.", _ref("Costs"))
+_COSTS = _answer("Rows, sums with `by`, or a scenario with `what_if`.", _ref("Costs"))
 _COSTS["content"]["text/csv"] = {"schema": _STRING}
 
 #: What is said of each operation beside what FastAPI knows.

@@ -58,7 +58,8 @@ class Price:
         """The price in force at a moment; before the first known period that period's."""
         if not self.schedule:
             return self
-        moment = moment.astimezone(UTC)
+        if moment.tzinfo is not UTC:
+            moment = moment.astimezone(UTC)
         day, hour = moment.date(), moment.time()
         period = self.schedule[0]
         for later in self.schedule[1:]:

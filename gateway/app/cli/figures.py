@@ -6,12 +6,15 @@ import csv
 import sys
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 import typer
 from rich.console import Console
 from rich.markup import escape
+
+#: How a report is written: for people, or for programs.
+ReportFormat = Literal["table", "json", "csv"]
 
 
 def write_json(records: Iterable[dict[str, Any]]) -> None:

@@ -12,7 +12,8 @@ from gateway.accounting.known_models import known_model, known_models
 from gateway.accounting.price_list import PricedModel, priced_deployment_of, priced_model
 from gateway.accounting.query import LedgerReader
 from gateway.accounting.repricing import reprice
-from gateway.app.cli.costs import Format, When
+from gateway.app.cli.costs import When
+from gateway.app.cli.figures import ReportFormat
 from gateway.app.cli.options import ConfigFile, refuse, settings_or_exit
 from gateway.app.cli.prices_report import write_prices, write_repriced
 from gateway.app.deployments import deployments_of, upstream_of
@@ -32,7 +33,9 @@ def prices(
     everything: Annotated[  # noqa: FBT002 (typer)
         bool, typer.Option("--all", help="Every known model, and all that their makers sell.")
     ] = False,
-    output: Annotated[Format, typer.Option("--format", help="For people or programs.")] = "table",
+    output: Annotated[
+        ReportFormat, typer.Option("--format", help="For people or programs.")
+    ] = "table",
     repriced: Annotated[
         At | None,
         typer.Option("--reprice", help="What the ledger's rows would cost then; nothing changes."),
@@ -71,7 +74,7 @@ def _named(name: str, settings: Settings) -> PricedModel:
     return deployed or priced_model(model)  # type: ignore[arg-type]  # one of both is there
 
 
-def _reprice(settings: Settings, at: At, filters: Filters, output: Format) -> None:
+def _reprice(settings: Settings, at: At, filters: Filters, output: ReportFormat) -> None:
     deployments = deployments_of(settings, Environment.of_process())
     known = {one.name: one.price for one in deployments}
     moment = datetime.now(UTC) if at == "today" else None

@@ -14,8 +14,8 @@ from gateway.accounting.catalogue import catalogue_version
 from gateway.accounting.price_list import PricedModel, Quote
 from gateway.accounting.pricing import usd_text
 from gateway.accounting.repricing import Repriced, totals
-from gateway.app.cli.costs import Format
 from gateway.app.cli.figures import (
+    ReportFormat,
     console_for_tables,
     counted,
     money,
@@ -29,7 +29,7 @@ from gateway.core.price import RATES, Price
 _MOST_OTHERS = 3
 
 
-def write_prices(models: Sequence[PricedModel], output: Format) -> None:
+def write_prices(models: Sequence[PricedModel], output: ReportFormat) -> None:
     """Print prices: a table, JSON with everything that is known, or CSV with the base rates."""
     if output == "json":
         write_json(map(_record, models))
@@ -185,7 +185,7 @@ def _csv_record(one: PricedModel) -> dict[str, Any]:
 _REPRICED_COLUMNS = tuple(Repriced.__slots__)
 
 
-def write_repriced(groups: Sequence[Repriced], at: str, output: Format) -> None:
+def write_repriced(groups: Sequence[Repriced], at: str, output: ReportFormat) -> None:
     """Print what rows were booked at and would cost now: a table, or one record a group."""
     if output == "json":
         write_json(map(_repriced_record, groups))

@@ -15,7 +15,8 @@ from gateway.accounting.filters import Filters
 from gateway.accounting.history import requests_of
 from gateway.accounting.query import LedgerReader
 from gateway.accounting.replay import Sweep, sweep
-from gateway.app.cli.costs import Format, When, tag_filter
+from gateway.app.cli.costs import When, tag_filter
+from gateway.app.cli.figures import ReportFormat
 from gateway.app.cli.options import ConfigFile, refuse, settings_or_exit, training_extra
 from gateway.app.cli.replay_report import write_comparison, write_sweep
 from gateway.app.deployments import deployments_of
@@ -67,7 +68,9 @@ def replay(
     plot: Annotated[
         Path | None, typer.Option(metavar="OUT.png", help="Draw the thresholds as a PNG too.")
     ] = None,
-    output: Annotated[Format, typer.Option("--format", help="For people or programs.")] = "table",
+    output: Annotated[
+        ReportFormat, typer.Option("--format", help="For people or programs.")
+    ] = "table",
     listed: Annotated[
         int, typer.Option("--list", min=0, help="With --policy: so many of the newest moves.")
     ] = 20,

@@ -14,8 +14,8 @@ from gateway.accounting.database import iso_z
 from gateway.accounting.offpolicy import MIN_FEEDBACKS, Quality
 from gateway.accounting.pricing import usd_text
 from gateway.accounting.replay import Bill, Sweep, ThresholdOutcome
-from gateway.app.cli.costs import Format
 from gateway.app.cli.figures import (
+    ReportFormat,
     console_for_tables,
     counted,
     money,
@@ -28,7 +28,7 @@ from gateway.app.tier_prices import AVERAGE
 _NOTHING = "No requests match, or none have been recorded yet."
 
 
-def write_sweep(sweep: Sweep, live: Thresholds, output: Format) -> None:
+def write_sweep(sweep: Sweep, live: Thresholds, output: ReportFormat) -> None:
     """Print a sweep: a table with what to know about it, or one record a threshold."""
     if output != "table":
         records = [_sweep_record(sweep, one, live) for one in sweep.outcomes]
@@ -47,7 +47,7 @@ def write_sweep(sweep: Sweep, live: Thresholds, output: Format) -> None:
 
 
 def write_comparison(
-    outcome: Comparison, live: Thresholds, new: Thresholds, output: Format
+    outcome: Comparison, live: Thresholds, new: Thresholds, output: ReportFormat
 ) -> None:
     """Print a comparison: tables, one JSON object, or the listed moves as CSV."""
     if output == "json":

@@ -113,6 +113,7 @@ def test_all_lists_the_launch_list_and_what_makers_sell(
 def test_an_unknown_name_is_refused(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("no-such", "--config", str(config)) == 2
     assert "No deployment and no known model" in capsys.readouterr().err
+    assert run("--config", str(config), "--format", "parquet") == 2
 
 
 def test_rows_are_priced_again_and_nothing_is_changed(
