@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Literal, Unpack, get_args
@@ -25,6 +26,10 @@ Grouping = Literal["model", "tier", "key", "tag", "day"]
 GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
 
 
+#: Connections to PostgreSQL that stay open: to make one takes longer than most questions.
+_CONNECTIONS = 2
+
+
 class LedgerReader:
     """Reads a ledger without ever creating one: a missing database is an empty ledger.
 
@@ -34,6 +39,7 @@ class LedgerReader:
     def __init__(self, url: str) -> None:
         self._url = url
         self._engine: Engine | None = None
+        self._has_ledger = False
 
     def rows(self, *, limit: int | None = 100, **filters: Unpack[Filters]) -> list[dict[str, Any]]:
         """The newest rows first, as dicts in the order of `COLUMNS`; no limit when it is None."""
@@ -88,16 +94,17 @@ class LedgerReader:
         """A connection for other readers of the same database; None where there is no ledger."""
         if self._engine is None:
             try:
-                self._engine = open_for_reading(self._url)
+                self._engine = open_for_reading(self._url, connections=_CONNECTIONS)
             except (ValueError, ImportError, sa.exc.SQLAlchemyError) as error:
                 raise _unreadable(error) from error
-        if self._engine is None:
-            yield None
-            return
+            if self._engine is None:
+                yield None
+                return
+            weakref.finalize(self, self._engine.dispose)
         try:
             with self._engine.connect() as connection:
-                exists = sa.inspect(connection).has_table(ledger.name)
-                yield connection if exists else None
+                self._has_ledger = self._has_ledger or sa.inspect(connection).has_table(ledger.name)
+                yield connection if self._has_ledger else None
         except sa.exc.SQLAlchemyError as error:
             raise _unreadable(error) from error
 
