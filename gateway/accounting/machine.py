@@ -15,9 +15,10 @@ class Machine:
     What calls are given of a time never adds up to more than that time. For one thread.
     """
 
-    def __init__(self, meter: Metered | None = None) -> None:
-        """`meter` measures what the machine draws; without one nothing does."""
-        self._meter = meter
+    def __init__(self, backend: object = None) -> None:
+        """`backend` works on it; one that is Metered measures what it draws."""
+        self.backend = backend
+        self._meter = backend if isinstance(backend, Metered) else None
         self._calls = 0
         self._at_s = 0.0
         self._each_s = 0.0
@@ -50,9 +51,15 @@ class Machine:
         return self._each_s
 
 
-def machines_of(backends: Mapping[str, Backend]) -> dict[str, Machine]:
-    """The machine behind each backend, by deployment name."""
-    return {
-        name: Machine(backend if isinstance(backend, Metered) else None)
-        for name, backend in backends.items()
-    }
+def machines_of(
+    backends: Mapping[str, Backend], earlier: Mapping[str, Machine]
+) -> dict[str, Machine]:
+    """The machine behind each backend, by deployment name.
+
+    A backend that had one `earlier` keeps it, with the calls that are in progress there.
+    """
+    found: dict[str, Machine] = {}
+    for name, backend in backends.items():
+        known = earlier.get(name)
+        found[name] = Machine(backend) if known is None or known.backend is not backend else known
+    return found

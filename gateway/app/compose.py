@@ -240,6 +240,8 @@ def compose(
     )
     pipeline.passing = _passing(settings, deployments, router.version)
     pipeline.purse = purse_of(settings, access)
+    if previous is not None:
+        pipeline.go_on_from(previous.pipeline)
     return Gateway(
         settings=settings,
         client_keys=environment.client_keys(settings),
