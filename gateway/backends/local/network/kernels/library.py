@@ -5,9 +5,13 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.machinery
+import threading
 from ctypes import POINTER, Structure, c_float, c_int32, c_int64, c_void_p
 from pathlib import Path
 from typing import Any
+
+#: The threads that share the work serve one caller at a time.
+turn = threading.Lock()
 
 #: The best kernels that there are, in `kernels_choose`'s numbers.
 AVX2, AVX512 = 1, 2
