@@ -14,7 +14,10 @@ from gateway.accounting.access.budget_reader import BudgetReader
 from gateway.accounting.access.budgets import Budgets, Need
 from gateway.accounting.access.keys import KeyStore
 from gateway.accounting.access.reserving import Reserver
+from gateway.accounting.daily_tags import DailyTags
 from gateway.accounting.pricing import pico_of
+from gateway.accounting.row import row_of
+from gateway.accounting.writing import write_rows
 from gateway.core.access import Budget
 from gateway.core.errors import LedgerUnavailable
 from gateway.core.price import UNPRICED, Cost
@@ -70,17 +73,21 @@ def test_a_row_takes_the_place_of_its_reservation_once(ledger_url: str) -> None:
         assert (met[0].spent, met[0].reserved) == tuple(map(pico_of, (Decimal("0.25"), Decimal(1))))
 
 
-def test_a_call_of_unknown_cost_keeps_what_was_reserved_for_it(ledger_url: str) -> None:
+@pytest.mark.parametrize("period", ["month", "total"])
+def test_a_call_of_unknown_cost_keeps_what_was_reserved_for_it(
+    ledger_url: str, period: str
+) -> None:
     key_id = made(ledger_url, "3")
+    KeyStore(ledger_url).change("k", {"budget_period": period})
     with reserver(ledger_url, lease_s=0.1) as one:
         one.reserve([need(key_id, number) for number in range(3)], [])
         unknown = {"key_id": key_id, "ts": datetime.now(UTC), "cost": UNPRICED}
-        record(
-            ledger_url,
+        ended = [
             entry(request_id="req_0", **unknown),
             entry(request_id="req_1", **unknown, usage=None, ttft_ms=5.0),
             entry(request_id="req_2", **unknown, usage=None, outcome="upstream_error", status=502),
-        )
+        ]
+        write_rows(one._engine, [row_of(each) for each in ended], DailyTags())
         for _ in range(2):
             assert shown(ledger_url, "spent_usd", "reserved_usd") == ["2", "0", "ok"]
             one.renew()
