@@ -140,7 +140,8 @@ class Pipeline:
         self._hedging = hedging
         self._wait_written = wait_written
         self._keep_messages = keep_messages
-        self._machines = machines_of(backends)
+        #: Whose time calls share, by deployment; a reload takes them along.
+        self.machines = machines_of(backends)
         #: Told when an attempt begins; the entry says how it ended.
         self.tracer: AttemptTracer | None = None
         #: For requests that are passed on; None where no endpoint does.
@@ -310,7 +311,7 @@ class Pipeline:
         era = await self._entered(work, deployment, entry, health)
         breaker = health.breaker
         answering = self._called(work, attempt, entry)
-        machine = self._machines[deployment.name]
+        machine = self.machines[deployment.name]
         request, price_call = work.request, self._price_call
         meter = meter_of(request, deployment, work.model_price, entry, price_call, machine)
         verdict: Callable[[], None] = partial(breaker.gave_up, era)

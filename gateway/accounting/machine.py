@@ -56,3 +56,11 @@ def machines_of(backends: Mapping[str, Backend]) -> dict[str, Machine]:
         name: Machine(backend if isinstance(backend, Metered) else None)
         for name, backend in backends.items()
     }
+
+
+def kept_machines(
+    backends: Mapping[str, Backend], earlier: Mapping[str, Backend], machines: Mapping[str, Machine]
+) -> dict[str, Machine]:
+    """Those of `earlier` backends that go on: calls in flight share them with the next ones."""
+    known = {id(earlier[name]): machine for name, machine in machines.items()}
+    return {name: known[id(one)] for name, one in backends.items() if id(one) in known}

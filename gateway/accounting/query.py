@@ -15,7 +15,7 @@ from gateway.accounting.database import (
     ledger,
     open_for_reading,
 )
-from gateway.accounting.filters import Filters
+from gateway.accounting.filters import Filters, row_conditions
 from gateway.accounting.newest import newest
 from gateway.accounting.row import shown
 from gateway.accounting.summary import sums_by
@@ -70,6 +70,12 @@ class LedgerReader:
         Totals also count rows that are deleted.
         """
         return sum(group["calls"] for group in self.summary("day", **filters))
+
+    def kept(self, **filters: Unpack[Filters]) -> int:
+        """How many rows the filters admit that aren't deleted."""
+        rows = sa.select(sa.func.count()).select_from(ledger).where(*row_conditions(filters))
+        with self.connection() as connection:
+            return 0 if connection is None else int(connection.scalar(rows) or 0)
 
     def summary(self, by: str, **filters: Unpack[Filters]) -> list[dict[str, Any]]:
         """Calls, tokens, cost and energy a group: `{by, calls, prompt_tokens, …, cost_usd, …}`.

@@ -6,6 +6,7 @@ token, and one piece of prompts is read, so that a long prompt doesn't stall the
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from gateway.backends.local.network.slots import BLOCK, whole_blocks
 from gateway.backends.local.network.summary import Summary, summaries_of
 from gateway.backends.local.prefixes import Prefix, Prefixes, shared
 from gateway.backends.local.sequence import Answering
+
+_log = logging.getLogger(__name__)
 
 #: Prompt tokens read in a round; a multiple of the network's blocks.
 PROMPT_PIECE = 256
@@ -69,6 +72,13 @@ class Batching:
         place = self._places.pop(choice, None)
         if place is None:
             return
+        try:
+            self._keep(choice, place)
+        except Exception:  # such as no memory for a copy: it is read again then
+            _log.exception("what was read for an answer can't be kept")
+        place.memory.release()
+
+    def _keep(self, choice: Answering, place: _Place) -> None:
         free = self._tokens - sum(other.reserved for other in self._places.values())
         room = min(free, self._tokens // 2)  # the memory of what isn't in use is spared
         # Choices of one prompt would keep it once for each.
@@ -80,7 +90,6 @@ class Batching:
             if memory is not None:
                 self._prefixes.keep(Prefix(tokens, memory, choice.adapter, choice.owner))
                 self._prefixes.shrink(room)
-        place.memory.release()
 
     def advance(self, choices: Sequence[Answering]) -> Iterator[tuple[Answering, Outcome]]:
         """One round of the choices that have places.

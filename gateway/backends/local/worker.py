@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import socket
@@ -38,6 +39,8 @@ _log = logging.getLogger(__name__)
 
 #: The longest line, in bytes; the API refuses larger bodies long before.
 LINE_LIMIT = 256 * 1024 * 1024
+#: Where Linux says how much of the processors a container may use.
+CGROUP = Path("/sys/fs/cgroup")
 
 
 Emit = Callable[[Event], None]
@@ -228,11 +231,21 @@ def _loaded(options: argparse.Namespace) -> tuple[Served, Event]:
     }
 
 
-def usable_cores() -> int:
-    """The processor cores that this process may run on."""
-    if sys.platform == "linux":
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+def usable_cores(cgroup: Path = CGROUP) -> int:
+    """The processor cores that this process may run on, as many as its part of them comes to."""
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return max(1, math.ceil(min(cores, _quota(cgroup))))
+
+
+def _quota(cgroup: Path) -> float:
+    """The cores' time that a container may have (`docker run --cpus`): version 2, then 1."""
+    old = cgroup / "cpu"
+    for files in ([cgroup / "cpu.max"], [old / "cpu.cfs_quota_us", old / "cpu.cfs_period_us"]):
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = map(int, " ".join(one.read_text() for one in files).split())
+            if quota > 0:
+                return quota / period
+    return math.inf
 
 
 def _write(writer: asyncio.StreamWriter, event: Event) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from gateway.backends.local.engine import Engine, cache_tokens
 from gateway.backends.local.load import LoadedModel, load
+from gateway.backends.local.network.slots import Slot
 from gateway.backends.local.submission import LAST_EVENTS, Event, Submission
 from tests.backends.local.families import make_model
 
@@ -256,3 +257,16 @@ def test_choices_of_one_prompt_keep_it_once(model: LoadedModel) -> None:
     ends = last_of(ask(engine, TEN * 5, n=2, asked={"temperature": 1.0, "seed": 1}))
     assert ends["prompt_tokens"] + 4 >= 192
     assert cached(engine, other) == 64
+
+
+def test_where_memory_does_not_suffice_to_keep_a_prompt_it_is_read_again(
+    model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kept(*_: Any) -> Any:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr(Slot, "kept", kept)
+    engine = Engine(model, max_concurrent=2, max_queue=40)
+    asked = [ask(engine, f"{number} {LONG}") for number in range(20)]
+    assert [last_of(events)["type"] for events in asked] == ["end"] * 20
+    assert engine.load() == {"active": 0, "waiting": 0}

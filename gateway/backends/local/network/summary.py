@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from gateway.backends.local.network.kernels.library import library
+from gateway.backends.local.network.kernels.library import library, turn
 
 
 @dataclass(slots=True, frozen=True)
@@ -28,12 +28,13 @@ def summaries_of(rows: torch.Tensor) -> list[Summary]:
     count, vocabulary = rows.shape
     likeliest = torch.empty(count, dtype=torch.int64)
     normalisers = torch.empty(count)
-    kernels.logits_summarise(
-        rows.data_ptr(),
-        count,
-        vocabulary,
-        likeliest.data_ptr(),
-        normalisers.data_ptr(),
-        torch.get_num_threads(),
-    )
+    with turn:
+        kernels.logits_summarise(
+            rows.data_ptr(),
+            count,
+            vocabulary,
+            likeliest.data_ptr(),
+            normalisers.data_ptr(),
+            torch.get_num_threads(),
+        )
     return [Summary(*found) for found in zip(likeliest.tolist(), normalisers.tolist(), strict=True)]

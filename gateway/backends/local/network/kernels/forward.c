@@ -9,20 +9,24 @@ static const struct kernels *chosen;
 /* 2 with AVX-512 and VNNI, 1 with AVX2, 0 with neither: then nothing else may be called. */
 int32_t kernels_choose(int32_t most)
 {
-    chosen = NULL;
+    const struct kernels *found = NULL;
+    int32_t level = 0;
 #if defined(__x86_64__)
     __builtin_cpu_init();
     if (most >= 1 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-        __builtin_cpu_supports("f16c"))
-        chosen = &avx2_kernels;
-    if (most >= 2 && chosen != NULL && __builtin_cpu_supports("avx512f") &&
+        __builtin_cpu_supports("f16c")) {
+        found = &avx2_kernels;
+        level = 1;
+    }
+    if (most >= 2 && level == 1 && __builtin_cpu_supports("avx512f") &&
         __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
-        chosen = &avx512_kernels;
-    if (chosen == &avx512_kernels)
-        return 2;
+        __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni")) {
+        found = &avx512_kernels;
+        level = 2;
+    }
 #endif
-    return chosen != NULL;
+    chosen = found; /* at once, for a pass may be under way */
+    return level;
 }
 
 /* The rows are so few chunks that small batches don't need the other threads. */

@@ -5,9 +5,16 @@ from __future__ import annotations
 import ctypes
 import functools
 import importlib.machinery
+import logging
+import threading
 from ctypes import POINTER, Structure, c_float, c_int32, c_int64, c_void_p
 from pathlib import Path
 from typing import Any
+
+_log = logging.getLogger(__name__)
+
+#: The threads that share the work serve one caller at a time.
+turn = threading.Lock()
 
 #: The best kernels that there are, in `kernels_choose`'s numbers.
 AVX2, AVX512 = 1, 2
@@ -93,7 +100,7 @@ class Batch(Structure):
 
 @functools.cache
 def library() -> Any:
-    """The kernels; None where they weren't compiled or this processor can't run them."""
+    """The kernels; None where they weren't compiled or this machine can't run them."""
     found = next(
         (
             file
@@ -104,7 +111,11 @@ def library() -> Any:
     )
     if found is None:
         return None
-    loaded = ctypes.CDLL(str(found))
+    try:
+        loaded = ctypes.CDLL(str(found))
+    except OSError as error:  # such as a disk from which nothing may be run
+        _log.warning("the compiled kernels can't be loaded: %s", error)
+        return None
     loaded.network_read.argtypes = [
         POINTER(Network),
         POINTER(Memory),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-import threading
 from collections.abc import Mapping, Sequence
 from ctypes import POINTER, byref, c_int32, pointer
 from typing import Any
@@ -23,9 +22,6 @@ from gateway.backends.local.network.slots import BLOCK, Sizes, Slot, Slots
 MATRICES = ("qkv", "out", "gate_up", "down")
 #: Rows that are read at once, which bounds the memory that a pass takes.
 _MOST_ROWS = 256
-
-#: The threads that share the work serve one caller at a time.
-_turn = threading.Lock()
 
 
 def runs(shape: LlamaShape, feed: int) -> bool:
@@ -209,7 +205,7 @@ class KernelNetwork:
         if any(adapters):
             kind = POINTER(native.Adapter) * len(tokens)
             batch.adapters = kind(*(one and pointer(one.adapter) for one in adapters))
-        with _turn:
+        with native.turn:
             status = native.library().network_read(
                 byref(self._network), byref(self._memory), byref(batch), torch.get_num_threads()
             )
