@@ -59,6 +59,7 @@ class KeyBook:
         self._waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = []
         self._lock = threading.Lock()
         self._next_early_look_s = 0.0
+        self._has_next_look = False
         self._is_away = False
         self._thread = threading.Thread(target=self._run, name="keys", daemon=True)
 
@@ -107,22 +108,34 @@ class KeyBook:
             raise LedgerUnavailable(message) from error
 
     async def looked_again(self) -> bool:
-        """Have the database read now, for a key that isn't known; False where that is too often."""
-        now_s = time.monotonic()
-        if now_s < self._next_early_look_s or not self._thread.is_alive():
+        """Have the database read for a key that isn't known; False where it can't be in time.
+
+        Whoever comes soon after a look waits for the next one.
+        """
+        if not self._thread.is_alive():
             return False
-        self._next_early_look_s = now_s + EARLY_LOOK_EVERY_S
         loop = asyncio.get_running_loop()
         done: asyncio.Future[None] = loop.create_future()
         with self._lock:
             self._waiting.append((loop, done))
-        self._wake.set()
+        now_s = time.monotonic()
+        if now_s >= self._next_early_look_s:
+            self._next_early_look_s = now_s + EARLY_LOOK_EVERY_S
+            self._wake.set()
+        elif not self._has_next_look:
+            self._has_next_look = True
+            loop.call_later(self._next_early_look_s - now_s, self._look_early)
         try:
             async with asyncio.timeout(1.0):
                 await done
         except TimeoutError:
             return False
         return True
+
+    def _look_early(self) -> None:
+        self._has_next_look = False
+        self._next_early_look_s = time.monotonic() + EARLY_LOOK_EVERY_S
+        self._wake.set()
 
     def _run(self) -> None:
         while not self._ended.is_set():

@@ -154,7 +154,9 @@ def _most_asked(request: ChatRequest, deployment: Deployment, ceiling: Ceiling) 
     if request.wire == "embeddings":
         return Usage(prompt, 0, compute_s=ceiling.compute_s)
     count, prompts = _answers(request)
-    output = request.max_tokens
+    # Some upstreams know one of the two limits alone.
+    limits = (request.max_tokens, request.payload.get("max_tokens"))
+    output = max((one for one in limits if one is not None), default=None)
     if output is None:
         output = ceiling.output_tokens or min(window, LONGEST_OUTPUT)
         if deployment.backend == "anthropic":  # its thinking comes on top of a limit of ours

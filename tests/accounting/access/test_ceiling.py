@@ -82,6 +82,7 @@ def test_no_usage_within_the_limits_costs_more(
     [
         ({"max_tokens": 10}, {}, 10),
         ({"max_tokens": 10, "max_completion_tokens": 20, "n": 3}, {}, 60),
+        ({"max_tokens": 30, "max_completion_tokens": 1}, {}, 30),
         ({}, {"output_tokens": 500}, 500),
         ({}, {}, LONGEST_OUTPUT),
     ],
