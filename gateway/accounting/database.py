@@ -244,11 +244,22 @@ def open_for_writing(url: str, *, durable: bool, connections: int = 1) -> Engine
     return engine
 
 
-def open_for_reading(url: str) -> Engine | None:
-    """An engine that never writes; None when the SQLite file doesn't exist."""
+def open_for_reading(url: str, *, connections: int = 0) -> Engine | None:
+    """An engine that never writes; None when the SQLite file doesn't exist.
+
+    So many `connections` to a server stay open between questions, until it is disposed of.
+    """
     target = _target(url)
     if target.get_backend_name() != "sqlite":
-        return sa.create_engine(target, poolclass=NullPool, hide_parameters=True)
+        if not connections:
+            return sa.create_engine(target, poolclass=NullPool, hide_parameters=True)
+        return sa.create_engine(
+            target,
+            pool_size=connections,
+            max_overflow=-1,
+            pool_pre_ping=True,
+            hide_parameters=True,
+        )
     path = _path(target)
     if not path.exists():
         return None

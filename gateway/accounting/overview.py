@@ -40,6 +40,7 @@ class Overview:
 
     def __init__(self, reader: LedgerReader) -> None:
         self._reader = reader
+        self._has_sums = False
 
     def spend(self, since: datetime, until: datetime, step: Step) -> list[dict[str, Any]]:
         """By hour or day and tier, in order of time: `{start, tier, calls, errors, cost_usd, …}`.
@@ -154,8 +155,9 @@ class Overview:
     def _reading(self) -> Iterator[Connection | None]:
         """A connection, or None where there are no sums yet."""
         with self._reader.connection() as connection:
-            has_sums = connection is not None and sa.inspect(connection).has_table(call_totals.name)
-            yield connection if has_sums else None
+            if connection is not None and not self._has_sums:
+                self._has_sums = sa.inspect(connection).has_table(call_totals.name)
+            yield connection if self._has_sums else None
 
     def _rows(
         self,

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
-from decimal import Decimal
 from typing import Any, Literal, Unpack, get_args
 
 import sqlalchemy as sa
@@ -15,7 +15,7 @@ from gateway.accounting.database import (
     ledger,
     open_for_reading,
 )
-from gateway.accounting.filters import Filters
+from gateway.accounting.filters import Filters, row_conditions
 from gateway.accounting.newest import newest
 from gateway.accounting.row import shown
 from gateway.accounting.summary import sums_by
@@ -24,6 +24,10 @@ from gateway.core.errors import LedgerUnavailable
 
 Grouping = Literal["model", "tier", "key", "tag", "day"]
 GROUPINGS: tuple[Grouping, ...] = get_args(Grouping)
+
+
+#: Connections to PostgreSQL that stay open: to make one takes longer than most questions.
+_CONNECTIONS = 2
 
 
 class LedgerReader:
@@ -35,6 +39,7 @@ class LedgerReader:
     def __init__(self, url: str) -> None:
         self._url = url
         self._engine: Engine | None = None
+        self._has_ledger = False
 
     def rows(self, *, limit: int | None = 100, **filters: Unpack[Filters]) -> list[dict[str, Any]]:
         """The newest rows first, as dicts in the order of `COLUMNS`; no limit when it is None."""
@@ -66,6 +71,12 @@ class LedgerReader:
         """
         return sum(group["calls"] for group in self.summary("day", **filters))
 
+    def kept(self, **filters: Unpack[Filters]) -> int:
+        """How many rows the filters admit that aren't deleted."""
+        rows = sa.select(sa.func.count()).select_from(ledger).where(*row_conditions(filters))
+        with self.connection() as connection:
+            return 0 if connection is None else int(connection.scalar(rows) or 0)
+
     def summary(self, by: str, **filters: Unpack[Filters]) -> list[dict[str, Any]]:
         """Calls, tokens, cost and energy a group: `{by, calls, prompt_tokens, …, cost_usd, …}`.
 
@@ -89,16 +100,17 @@ class LedgerReader:
         """A connection for other readers of the same database; None where there is no ledger."""
         if self._engine is None:
             try:
-                self._engine = open_for_reading(self._url)
+                self._engine = open_for_reading(self._url, connections=_CONNECTIONS)
             except (ValueError, ImportError, sa.exc.SQLAlchemyError) as error:
                 raise _unreadable(error) from error
-        if self._engine is None:
-            yield None
-            return
+            if self._engine is None:
+                yield None
+                return
+            weakref.finalize(self, self._engine.dispose)
         try:
             with self._engine.connect() as connection:
-                exists = sa.inspect(connection).has_table(ledger.name)
-                yield connection if exists else None
+                self._has_ledger = self._has_ledger or sa.inspect(connection).has_table(ledger.name)
+                yield connection if self._has_ledger else None
         except sa.exc.SQLAlchemyError as error:
             raise _unreadable(error) from error
 
@@ -111,5 +123,5 @@ def _by_name(item: tuple[str | None, Sums]) -> str:
     return item[0] or ""
 
 
-def _dearest_first(item: tuple[str | None, Sums]) -> tuple[Decimal, int, str]:
-    return (-(item[1].usd or Decimal(0)), -item[1].calls, item[0] or "")
+def _dearest_first(item: tuple[str | None, Sums]) -> tuple[int, int, str]:
+    return (-item[1].cost_pico, -item[1].calls, item[0] or "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from itertools import groupby
+from itertools import islice
 from typing import Any
 
 import sqlalchemy as sa
@@ -37,9 +37,11 @@ def latest_requests(reader: LedgerReader, most: int) -> list[dict[str, Any]]:
 
     `cost_usd` is null where an attempt used tokens without a price. Raises LedgerUnavailable.
     """
-    rows = reader.rows(limit=most * _ATTEMPTS)
-    requests = [_request(list(rows)) for _, rows in groupby(rows, lambda row: row["request_id"])]
-    return requests[:most]
+    # Attempts at other requests may have begun between two at the same one.
+    requests: dict[str, list[dict[str, Any]]] = {}
+    for row in reader.rows(limit=most * _ATTEMPTS):
+        requests.setdefault(row["request_id"], []).append(row)
+    return [_request(attempts) for attempts in islice(requests.values(), most)]
 
 
 def attempts_of(reader: LedgerReader, request_id: str) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """What the ledger's rows would cost at other prices than they were booked at; nothing is written.
 
-A row is priced again by its own usage. Rows at a price by the hour keep what they cost: how long
-they computed isn't in the ledger.
+A row is priced again by its own usage. Rows at a price by the hour, or of characters and sound,
+keep what they cost: how long they computed, and how much was said, isn't in the ledger.
 """
 
 from __future__ import annotations
@@ -115,8 +115,12 @@ def _rows(filters: Filters) -> sa.Select[Any]:
 def _anew(row: Any, price: Price | None, at: datetime | None) -> Decimal | None:
     if price is None:
         return None
+    price = price.at(at or row.ts)
     usage = replace(usage_in(row), service_tier=row.service_tier)
-    return amount_of(usage, price.at(at or row.ts))
+    by_length = (price.usd_per_million_characters, price.usd_per_audio_hour)
+    if not (usage.prompt_tokens or usage.completion_tokens) and by_length != (None, None):
+        return None
+    return amount_of(usage, price)
 
 
 def _listed(price_id: str | None) -> Price | None:

@@ -44,18 +44,30 @@ class Sums:
 
     def add(self, parts: Sequence[Any]) -> None:
         """Add sums that come in the order of `SUM_COLUMNS`; null adds nothing."""
-        for name, part in zip(SUM_COLUMNS[:7], parts[:7], strict=True):
-            setattr(self, name, getattr(self, name) + int(part or 0))
-        for name, part in zip(SUM_COLUMNS[7:], parts[7:], strict=True):
-            if part is not None:
-                setattr(self, name, (getattr(self, name) or 0.0) + float(part))
+        calls, prompt, completion, priced, unpriced, micro, rest, energy_wh, co2_g = parts
+        self.calls += int(calls or 0)
+        self.prompt_tokens += int(prompt or 0)
+        self.completion_tokens += int(completion or 0)
+        self.priced += int(priced or 0)
+        self.unpriced += int(unpriced or 0)
+        self.cost_micro += int(micro or 0)
+        self.cost_pico_rest += int(rest or 0)
+        if energy_wh is not None:
+            self.energy_wh = float(energy_wh) + (self.energy_wh or 0.0)
+        if co2_g is not None:
+            self.co2_g = float(co2_g) + (self.co2_g or 0.0)
+
+    @property
+    def cost_pico(self) -> int:
+        """The cost of the priced calls, in pico-USD."""
+        return self.cost_micro * PICO_A_MICRO + self.cost_pico_rest
 
     @property
     def usd(self) -> Decimal | None:
         """The cost; None when no call was priced."""
         if not self.priced:
             return None
-        return usd_of(self.cost_micro * PICO_A_MICRO + self.cost_pico_rest)
+        return usd_of(self.cost_pico)
 
     def shown(self) -> dict[str, Any]:
         """The sums for users, in the order of `SHOWN_SUMS`."""

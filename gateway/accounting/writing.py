@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.exc import IntegrityError
 
-from gateway.accounting.access.tables import ID_PREFIX, reservations
+from gateway.accounting.access.ending import end_reservations
 from gateway.accounting.bulk import insert_many
 from gateway.accounting.daily_tags import DailyTags, tag_hash, tag_names
 from gateway.accounting.database import (
@@ -31,9 +31,6 @@ _KEPT = tuple(str(column.name) for column in conversations.columns)
 
 _values = itemgetter(*_COLUMNS)
 _key = itemgetter("request_id", "attempt")
-
-#: Reservations of one statement: as many parameters every SQLite takes.
-_ENDED_AT_ONCE = 250
 
 
 def write_rows(engine: Engine, rows: Sequence[Row], tags: DailyTags) -> int:
@@ -102,16 +99,7 @@ def _insert(connection: Connection, rows: Sequence[Row], tags: DailyTags) -> Non
     add_to_totals(connection, rows, tags)
     kept = [itemgetter(*_KEPT)(row) for row in rows if row["messages"] is not None]
     insert_many(connection, conversations, _KEPT, kept)
-    _end_reservations(connection, rows)
-
-
-def _end_reservations(connection: Connection, rows: Sequence[Row]) -> None:
-    """What virtual keys' calls have cost takes the place of what was reserved for them."""
-    ended = [_key(row) for row in rows if (row["key_id"] or "").startswith(ID_PREFIX)]
-    for start in range(0, len(ended), _ENDED_AT_ONCE):
-        same = sa.tuple_(reservations.c.request_id, reservations.c.attempt)
-        part = ended[start : start + _ENDED_AT_ONCE]
-        connection.execute(sa.delete(reservations).where(same.in_(part)))
+    end_reservations(connection, rows)
 
 
 def _not_yet_written(connection: Connection, rows: Iterable[Row]) -> list[Row]:

@@ -22,8 +22,9 @@ from gateway.api.multipart import field_spans
 from gateway.api.parse import LONGEST_NAME, caller_of, parse_object
 from gateway.api.presence import Presence
 from gateway.api.respond import UNBUFFERED, route_headers, whole_usd
+from gateway.core.access import VirtualKey
 from gateway.core.entry import LedgerEntry
-from gateway.core.errors import GatewayError, InvalidRequest, reason_of
+from gateway.core.errors import Forbidden, GatewayError, InvalidRequest, reason_of
 from gateway.core.forwarding import ForwardedRequest, Piece
 from gateway.core.request import Caller
 from gateway.pipeline import Reply
@@ -118,6 +119,7 @@ class PassthroughEndpoint:
         exchange = exchange_of(scope)
         operation = self._operations[scope["method"]]
         try:
+            check_reach(operation, exchange.key)
             body = b""
             if operation.media:
                 body = await read_body(scope, receive, self._body_limit_bytes, json_only=False)
@@ -144,6 +146,19 @@ class PassthroughEndpoint:
                 await _send_whole(send, first, reply.entry)
             else:
                 await _send_pieces(send, first, reply)
+
+
+def check_reach(operation: Operation, key: VirtualKey | None) -> None:
+    """Raises Forbidden for what tells of others' work, or asks for models that the key may not.
+
+    What lies upstream is everybody's; whoever has its id, which can't be guessed, may use it.
+    """
+    if key is None or not operation.is_stored or "{" in operation.path:
+        return
+    if operation.method == "GET":
+        raise Forbidden("A virtual key may not list what all keys have put upstream.")
+    if operation.path == "/v1/batches" and key.models is not None:
+        raise Forbidden(f"A batch asks for any model, and the key '{key.name}' is for some alone.")
 
 
 def forwarded(operation: Operation, scope: Scope, body: bytes) -> ForwardedRequest:

@@ -32,6 +32,19 @@ def test_requests_are_listed_with_their_last_attempt_and_the_cost_of_all(tmp_pat
     assert attempts_of(reader, "none") == []
 
 
+def test_a_request_is_one_line_whatever_came_between_its_attempts(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'ledger.db'}"
+    other = entry(request_id="b", ts=NOON + timedelta(seconds=1))
+    attempts = [
+        entry(request_id="a", ts=NOON + timedelta(seconds=2 * at), attempt=at + 1, cost=cost("0.1"))
+        for at in range(2)
+    ]
+    record(url, *attempts, other)
+    found = latest_requests(LedgerReader(url), 3)
+    assert [(one["request_id"], one["attempts"]) for one in found] == [("a", 2), ("b", 1)]
+    assert found[0]["cost_usd"] == "0.2"
+
+
 def test_without_a_ledger_there_is_nothing(tmp_path: Path) -> None:
     reader = LedgerReader(f"sqlite:///{tmp_path / 'none.db'}")
     assert latest_requests(reader, 3) == attempts_of(reader, "a") == []

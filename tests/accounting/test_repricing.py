@@ -63,6 +63,21 @@ def test_what_had_no_price_may_have_one_now(ledger: LedgerReader) -> None:
     assert [total.calls, total.found_usd, total.booked_usd] == [4, 3, 22]
 
 
+def test_what_was_billed_by_characters_or_by_the_hour_keeps_its_cost(ledger_url: str) -> None:
+    price = Price(
+        "config:own", usd_per_million_characters=Decimal(15), usd_per_audio_hour=Decimal(1)
+    )
+    spoken = {"deployment": "own", "cost": Cost(Decimal("0.015"), "computed", "config:own")}
+    record(
+        ledger_url,
+        entry(**spoken, usage=Usage(0, 0, characters=1000)),
+        entry(**spoken, usage=Usage(0, 0, audio_s=54.0)),
+        entry(**spoken, usage=Usage(0, 0)),
+    )
+    (own,) = reprice(LedgerReader(ledger_url), {"own": price}.get)
+    assert [own.calls, own.kept, own.compared, own.differing] == [3, 3, 0, 0]
+
+
 def test_nothing_is_rewritten(ledger: LedgerReader) -> None:
     before = ledger.rows(limit=None)
     reprice(ledger, nothing)

@@ -14,7 +14,7 @@ from gateway.accounting.energy import most_energy
 from gateway.accounting.pricing import MAX_USD, amount_of, pico_of
 from gateway.core.deployment import Deployment
 from gateway.core.forwarding import ForwardedRequest
-from gateway.core.price import Price
+from gateway.core.price import STANDARD_SERVICE, Price
 from gateway.core.request import ChatRequest
 from gateway.core.usage import Usage
 from gateway.wire.anthropic_options import THINKING_TOKENS
@@ -75,29 +75,48 @@ def highest_cost(
 ) -> int | None:
     """In pico-USD, at the dearest rates that may apply; None where the price isn't known.
 
+    Nor is that of a service tier which no price lists.
+
     `at` is when the attempt begins, which decides on rates that change.
     """
     if price is None:
         return None
     price = price.at(at)
+    services = _services_asked(price, request.payload or {}, deployment.backend)
+    if services is None:
+        return None
     if isinstance(request, ForwardedRequest):
         usage = _most_forwarded(request, price)
     else:
         usage = _most_asked(request, deployment, ceiling)
-    dearest = _dearest(price, usage.prompt_tokens, request.payload or {})
+    dearest = _dearest(price, usage.prompt_tokens, services)
     if dearest.usd_per_thousand_searches is not None and _may_search(request):
         usage = replace(usage, searches=MOST_SEARCHES)
     amount = amount_of(usage, dearest, most_energy(deployment.energy, ceiling.compute_s))
     return None if amount is None else pico_of(min(amount, MAX_USD))
 
 
-def _dearest(price: Price, prompt_tokens: int, payload: Mapping[str, Any]) -> Price:
-    """One price with the dearest rate of each side for every token, of all that may apply.
+def _services_asked(price: Price, payload: Mapping[str, Any], backend: str) -> list[Price] | None:
+    """The prices of the service tiers that may serve a call; None if one of them isn't known.
 
-    Where a request names no service tier, the upstream's account may have one.
+    Where a request names none, or one that its backend doesn't pass on, the account's may serve.
     """
-    asked = payload.get("service_tier") or "auto"
-    services = [one for name, one in price.service_tiers if asked in {"auto", name}]
+    known = dict(price.service_tiers)
+    asked = payload.get("service_tier") if backend == "openai" else None
+    named = [asked or "auto"]
+    if payload.get("speed") == "fast" and backend == "anthropic":
+        named.append("fast")
+    if not all(isinstance(name, str) for name in named):
+        return None
+    lower = {name.lower() for name in named}
+    others = lower - STANDARD_SERVICE
+    if not known.keys() >= others:
+        return None
+    return [one for name, one in known.items() if name in others or "auto" in lower]
+
+
+def _dearest(price: Price, prompt_tokens: int, services: Sequence[Price]) -> Price:
+    """One price with the dearest rate of each side for every token, of all that may apply."""
     reached = [
         tier
         for service in (price, *services)

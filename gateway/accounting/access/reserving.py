@@ -31,6 +31,8 @@ class Reserver:
         self._lease = timedelta(seconds=lease_s)
         self._engine = open_for_writing(url, durable=False)
         self._begun_s: dict[tuple[str, int], float] = {}
+        #: Inserted by a transaction of whose end nobody has heard: their calls weren't made.
+        self._unsure: set[tuple[str, int]] = set()
         try:
             migrate(self._engine)
         except BaseException:
@@ -48,8 +50,8 @@ class Reserver:
         outcomes: list[Shortage | None] = [None] * len(needs)
         met: list[Need] = []
         with self._engine.begin() as connection:
-            if given_up:
-                _end(connection, given_up)
+            if given_up or self._unsure:
+                _end(connection, [*given_up, *self._unsure])
             for key_id, budget in _locked_budgets(connection, by_key).items():
                 own = [needs[place] for place in by_key[key_id]]
                 found = self._of_one_key(connection, budget, own, now)
@@ -60,6 +62,8 @@ class Reserver:
             if met:
                 rows = [self._row(need, now) for need in met]
                 connection.execute(sa.insert(reservations), rows)
+                self._unsure |= {(need.request_id, need.attempt) for need in met}
+        self._unsure = set()
         at_s = time.monotonic()
         self._begun_s |= {(need.request_id, need.attempt): at_s for need in met}
         return outcomes
@@ -69,7 +73,7 @@ class Reserver:
 
         What is older than any call has lost its row, which would have ended it.
         """
-        if not self._begun_s:
+        if not self._begun_s and not self._unsure:
             return
         now, now_s = datetime.now(UTC), time.monotonic()
         mine = reservations.c.owner == self._owner
@@ -78,13 +82,14 @@ class Reserver:
             held = {(row[0], row[1]) for row in connection.execute(sa.select(*key).where(mine))}
             begun_s = {one: at_s for one, at_s in self._begun_s.items() if one in held}
             lost = [one for one, at_s in begun_s.items() if at_s <= now_s - LONGEST_CALL_S]
-            if lost:
-                _end(connection, lost)
+            if lost or self._unsure:
+                _end(connection, [*lost, *self._unsure])
             renewed = sa.update(reservations).where(_unlocked(mine))
             connection.execute(renewed.values(expires=now + self._lease))
             over = _unlocked(reservations.c.expires <= now)
             connection.execute(sa.delete(reservations).where(over))
         self._begun_s = {one: begun_s[one] for one in begun_s.keys() - lost}
+        self._unsure = set()
 
     def close(self) -> None:
         """Close the database."""

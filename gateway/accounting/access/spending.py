@@ -8,13 +8,13 @@ from datetime import date, datetime
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from gateway.accounting.access.tables import reservations
+from gateway.accounting.access.tables import NOBODY, reservations
 from gateway.accounting.database import PICO_A_MICRO, daily_totals
 
 
 @dataclass(slots=True, frozen=True)
 class Spending:
-    """In whole pico-USD."""
+    """In whole pico-USD. Of a call of unknown cost, what was reserved for it is spent."""
 
     spent: int
     reserved: int
@@ -30,12 +30,14 @@ def spending_of(connection: Connection, key_id: str, since: date | None, now: da
     if since is not None:
         booked.append(totals.day >= since.isoformat())
     open_ = [reservations.c.key_id == key_id, reservations.c.expires > now]
+    reserved, owner = sa.func.sum(reservations.c.pico), reservations.c.owner
     row = connection.execute(
         sa.select(
             sa.select(sa.func.sum(totals.cost_micro)).where(*booked).scalar_subquery(),
             sa.select(sa.func.sum(totals.cost_pico_rest)).where(*booked).scalar_subquery(),
-            sa.select(sa.func.sum(reservations.c.pico)).where(*open_).scalar_subquery(),
+            sa.select(reserved).where(*open_, owner != NOBODY).scalar_subquery(),
+            sa.select(reserved).where(*open_, owner == NOBODY).scalar_subquery(),
         )
     ).one()
-    micro, rest, reserved = (int(part or 0) for part in row)
-    return Spending(micro * PICO_A_MICRO + rest, reserved)
+    micro, rest, in_flight, unknown = (int(part or 0) for part in row)
+    return Spending(micro * PICO_A_MICRO + rest + unknown, in_flight)

@@ -44,8 +44,12 @@ key_changes = sa.Table(
     sa.PrimaryKeyConstraint("id", name="key_changes_pkey"),
 )
 
+#: Owns what was reserved for calls of which nobody knows what they cost.
+NOBODY = ""
+
 #: What calls in flight may cost at most. The row of a call in the ledger ends its reservation;
-#: `expires` ends those of a process that died, any other (`owner`) moves it on.
+#: `expires` ends those of a process that died, any other (`owner`) moves it on. Where the row has
+#: no cost, `NOBODY` has it until the budget's period ends.
 reservations = sa.Table(
     "reservations",
     metadata,

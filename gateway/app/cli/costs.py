@@ -162,11 +162,11 @@ def _print_tables(
         rows = reader.rows(limit=report.limit or _TABLE_ROWS, **report.filters)
         table, empty = _rows_table(rows), not rows
     else:
+        whole = reader.count(**report.filters) <= reader.kept(**report.filters)
         groups = reader.summary(report.by, **report.filters)
-        total = sum(Decimal(group["cost_usd"] or 0) for group in groups)
-        if report.by == "tag":  # a call counts under each of its tags
-            total = outcome.actual_usd or Decimal(0)
-        whole = total == (outcome.actual_usd or 0)
+        # A call counts under each of its tags.
+        once = groups if report.by != "tag" else reader.summary("tier", **report.filters)
+        total = sum(Decimal(group["cost_usd"] or 0) for group in once)
         table, empty = _groups_table(report.by, groups[: report.limit], total), not groups
     if empty:
         asked = any(value is not None for value in report.filters.values())

@@ -210,7 +210,8 @@ def write_repriced(groups: Sequence[Repriced], at: str, output: ReportFormat) ->
         console.print(f"{counted(total.found, 'call')} without a price would cost {found}.")
     if total.kept:
         console.print(
-            f"{counted(total.kept, 'call')} can't be priced again: no price by the token is known."
+            f"{counted(total.kept, 'call')} can't be priced again: no tokens or no price of them "
+            "is known."
         )
 
 

@@ -17,7 +17,8 @@ from gateway.accounting.access.reserving import Reserver
 from gateway.accounting.pricing import pico_of
 from gateway.core.access import Budget
 from gateway.core.errors import LedgerUnavailable
-from gateway.core.price import Cost
+from gateway.core.price import UNPRICED, Cost
+from gateway.core.usage import Usage
 from tests.accounting.ledger_entries import entry, record
 
 NOW = datetime.now(UTC)
@@ -40,7 +41,8 @@ def shown(url: str, *names: str) -> list[str]:
 def book(url: str, key_id: str, number: int, usd: str | None) -> None:
     """Write the row of a call, twice: as after a commit that nobody heard of."""
     cost = Cost(None if usd is None else Decimal(usd), "computed")
-    ended = entry(request_id=f"req_{number}", ts=datetime.now(UTC), key_id=key_id, cost=cost)
+    at, usage = datetime.now(UTC), None if usd is None else Usage(10, 20)
+    ended = entry(request_id=f"req_{number}", ts=at, key_id=key_id, cost=cost, usage=usage)
     for _ in range(2):
         record(url, ended)
 
@@ -66,6 +68,24 @@ def test_a_row_takes_the_place_of_its_reservation_once(ledger_url: str) -> None:
         met = one.reserve([need(key_id, 7, "2.5")], [("req_5", 1)])
         assert met[0] is not None, "it is released, but the call is dearer than what is left"
         assert (met[0].spent, met[0].reserved) == tuple(map(pico_of, (Decimal("0.25"), Decimal(1))))
+
+
+def test_a_call_of_unknown_cost_keeps_what_was_reserved_for_it(ledger_url: str) -> None:
+    key_id = made(ledger_url, "3")
+    with reserver(ledger_url, lease_s=0.1) as one:
+        one.reserve([need(key_id, number) for number in range(3)], [])
+        unknown = {"key_id": key_id, "ts": datetime.now(UTC), "cost": UNPRICED}
+        record(
+            ledger_url,
+            entry(request_id="req_0", **unknown),
+            entry(request_id="req_1", **unknown, usage=None, ttft_ms=5.0),
+            entry(request_id="req_2", **unknown, usage=None, outcome="upstream_error", status=502),
+        )
+        for _ in range(2):
+            assert shown(ledger_url, "spent_usd", "reserved_usd") == ["2", "0", "ok"]
+            one.renew()
+        met = one.reserve([need(key_id, 3), need(key_id, 4)], [])
+        assert [shortage is None for shortage in met] == [True, False]
 
 
 def test_without_room_for_a_call_a_budget_is_used_up_until_it_is_raised(ledger_url: str) -> None:
@@ -113,6 +133,31 @@ def test_a_reservation_whose_row_is_lost_ends_in_the_end(
         monkeypatch.setattr(reserving, "LONGEST_CALL_S", 0.0)
         one.renew()
         assert shown(ledger_url, "reserved_usd") == ["0", "ok"]
+
+
+@pytest.mark.parametrize("asks_again", [False, True])
+def test_what_a_commit_reserved_of_which_nobody_heard_is_given_back(
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch, asks_again: bool
+) -> None:
+    key_id = made(ledger_url, "1")
+    with reserver(ledger_url) as one:
+        dialect = one._engine.dialect
+        commit = dialect.do_commit
+
+        def commit_unheard(connection: Any) -> None:
+            commit(connection)
+            raise ConnectionResetError
+
+        with monkeypatch.context() as patched:
+            patched.setattr(dialect, "do_commit", commit_unheard)
+            with pytest.raises(ConnectionResetError):
+                one.reserve([need(key_id, 0)], [])
+        assert shown(ledger_url, "reserved_usd") == ["1", "ok"]
+        if asks_again:
+            assert one.reserve([need(key_id, 1)], []) == [None]
+        else:
+            one.renew()
+            assert shown(ledger_url, "reserved_usd") == ["0", "ok"]
 
 
 async def test_many_at_once_share_a_transaction_and_one_that_leaves_holds_nothing(

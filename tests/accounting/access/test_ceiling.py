@@ -148,8 +148,29 @@ def test_prices_that_depend_are_taken_at_their_dearest() -> None:
     assert most(request, served) == 3 * size + 2
     flexible = chat(max_tokens=1, service_tier="flex")
     assert most(flexible, served) == 2 * (len(flexible.raw) + FRAME_TOKENS) + 2
+    standard = chat(max_tokens=1, service_tier="default")
+    assert most(standard, served) == len(standard.raw) + FRAME_TOKENS + 2
     today = PricePeriod(AT.date(), ((time(0), double), (time(12), triple)))
     assert most(request, replace(TOKENS, schedule=(today,))) == 2 * size + 2
+
+
+@pytest.mark.parametrize(
+    ("backend", "fields", "is_known"),
+    [
+        ("openai", {"service_tier": "priority"}, False),
+        ("openai", {"service_tier": ["flex"]}, False),
+        ("anthropic", {"speed": "fast"}, False),
+        ("anthropic", {"service_tier": "priority"}, True),
+        ("local", {"service_tier": "priority", "speed": "fast"}, True),
+    ],
+)
+def test_a_service_tier_that_no_price_lists_isnt_free(
+    backend: str, fields: dict[str, Any], is_known: bool
+) -> None:
+    served = replace(TOKENS, service_tiers=(("flex", TOKENS),))
+    deployment = replace(LARGE, backend=backend)
+    found = highest_cost(chat(**fields), deployment, served, Ceiling(), AT)
+    assert (found is not None) == is_known
 
 
 def test_electricity_and_searches_are_bounded_too() -> None:

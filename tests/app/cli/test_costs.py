@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 import typer
 
+from gateway.accounting.database import open_for_writing
+from gateway.accounting.writing import delete_before
 from gateway.app.cli.costs import CostsReport, moment, render_costs, tag_filter
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.price import UNPRICED, Cost, Price
@@ -94,6 +96,23 @@ def test_groups_show_their_share(url: str, capsys: pytest.CaptureFixture[str]) -
     (large,) = [line for line in text.splitlines() if "large " in line]
     assert "100.0%" in large
     assert "Saved 50.0%" in text
+
+
+@pytest.mark.parametrize("by", ["model", "tag"])
+def test_sums_of_more_than_chats_are_whole_until_rows_are_deleted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], by: str
+) -> None:
+    address = f"sqlite:///{tmp_path}/g.db"
+    tagged = {"tags": {"team": "a"}, "ts": NOON}
+    record(address, entry(**tagged), entry(endpoint="/v1/embeddings", **tagged))
+    shown = printed(capsys, address, by=by)
+    assert "Older rows" not in shown
+    assert "100.0%" in shown
+    engine = open_for_writing(address, durable=False)
+    delete_before(engine, NOON + timedelta(days=1), 1000)
+    engine.dispose()
+    record(address, entry(**tagged | {"ts": NOON + timedelta(days=2)}))
+    assert "Older rows are deleted" in printed(capsys, address, by=by)
 
 
 def test_a_tag_cannot_write_to_the_terminal(url: str, capsys: pytest.CaptureFixture[str]) -> None:
