@@ -20,7 +20,7 @@ from decimal import Decimal
 from functools import partial
 
 from gateway.accounting.kept_messages import messages_text
-from gateway.accounting.machine import Machine, machines_of
+from gateway.accounting.machine import machines_of
 from gateway.accounting.meter import PriceCall
 from gateway.accounting.metering import meter_of
 from gateway.core.answer import Item
@@ -140,7 +140,8 @@ class Pipeline:
         self._hedging = hedging
         self._wait_written = wait_written
         self._keep_messages = keep_messages
-        self._machines: dict[str, Machine] = machines_of(backends, {})
+        #: Whose time calls share, by deployment; a reload takes them along.
+        self.machines = machines_of(backends)
         #: Told when an attempt begins; the entry says how it ended.
         self.tracer: AttemptTracer | None = None
         #: For requests that are passed on; None where no endpoint does.
@@ -149,10 +150,6 @@ class Pipeline:
         self.purse: Purse | None = None
         #: Requests that have begun and not ended: what they may call has to stay open.
         self.in_flight = 0
-
-    def go_on_from(self, earlier: Pipeline) -> None:
-        """Let calls that an earlier one has begun share the time of backends that go on here."""
-        self._machines = machines_of(self._backends, earlier._machines)
 
     async def answer(self, request: ChatRequest, caller: Caller) -> Reply:
         """Decide once, then call until a first item has come.
@@ -314,7 +311,7 @@ class Pipeline:
         era = await self._entered(work, deployment, entry, health)
         breaker = health.breaker
         answering = self._called(work, attempt, entry)
-        machine = self._machines[deployment.name]
+        machine = self.machines[deployment.name]
         request, price_call = work.request, self._price_call
         meter = meter_of(request, deployment, work.model_price, entry, price_call, machine)
         verdict: Callable[[], None] = partial(breaker.gave_up, era)

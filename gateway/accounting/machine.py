@@ -15,10 +15,9 @@ class Machine:
     What calls are given of a time never adds up to more than that time. For one thread.
     """
 
-    def __init__(self, backend: object = None) -> None:
-        """`backend` works on it; one that is Metered measures what it draws."""
-        self.backend = backend
-        self._meter = backend if isinstance(backend, Metered) else None
+    def __init__(self, meter: Metered | None = None) -> None:
+        """`meter` measures what the machine draws; without one nothing does."""
+        self._meter = meter
         self._calls = 0
         self._at_s = 0.0
         self._each_s = 0.0
@@ -51,12 +50,17 @@ class Machine:
         return self._each_s
 
 
-def machines_of(
-    backends: Mapping[str, Backend], earlier: Mapping[str, Machine]
-) -> dict[str, Machine]:
-    """The machine behind each backend, by deployment name.
+def machines_of(backends: Mapping[str, Backend]) -> dict[str, Machine]:
+    """The machine behind each backend, by deployment name."""
+    return {
+        name: Machine(backend if isinstance(backend, Metered) else None)
+        for name, backend in backends.items()
+    }
 
-    A backend that had one `earlier`, under any name, keeps it with the calls that are in progress.
-    """
-    known = {id(one.backend): one for one in earlier.values()}
-    return {name: known.get(id(one)) or Machine(one) for name, one in backends.items()}
+
+def kept_machines(
+    backends: Mapping[str, Backend], earlier: Mapping[str, Backend], machines: Mapping[str, Machine]
+) -> dict[str, Machine]:
+    """Those of `earlier` backends that go on: calls in flight share them with the next ones."""
+    known = {id(earlier[name]): machine for name, machine in machines.items()}
+    return {name: known[id(one)] for name, one in backends.items() if id(one) in known}

@@ -12,6 +12,7 @@ from pathlib import Path
 from gateway.accounting.feedback import FeedbackBook
 from gateway.accounting.forwarding import ModelPrices
 from gateway.accounting.ledger import Ledger
+from gateway.accounting.machine import kept_machines
 from gateway.accounting.pricing import cost_of
 from gateway.accounting.response_shelf import ResponseShelf
 from gateway.accounting.responses import ResponseStore
@@ -238,10 +239,11 @@ def compose(
         deadline_s=settings.resilience.deadline_s,
         hedging=hedging_of(settings),
     )
+    if previous is not None:
+        before = previous.pipeline.machines
+        pipeline.machines |= kept_machines(backends, previous.backends, before)
     pipeline.passing = _passing(settings, deployments, router.version)
     pipeline.purse = purse_of(settings, access)
-    if previous is not None:
-        pipeline.go_on_from(previous.pipeline)
     return Gateway(
         settings=settings,
         client_keys=environment.client_keys(settings),

@@ -115,13 +115,13 @@ async def test_a_backend_stays_whatever_its_deployment_is_called(reloading: Relo
 
 
 async def test_a_machine_of_several_calls_stays_one(reloading: Reloading) -> None:
-    before = reloading.live.pipeline._machines
+    before = reloading.live.pipeline.machines
     await reloading.change("little", "big", usd=2)
-    after = reloading.live.pipeline._machines
+    after = reloading.live.pipeline.machines
     assert after["little"] is before["small"]
     assert after["big"] is before["big"]
     await reloading.change("little", "big", timeout_s=1)
-    assert reloading.live.pipeline._machines["big"] is not before["big"]
+    assert reloading.live.pipeline.machines["big"] is not before["big"]
 
 
 async def test_a_dropped_backend_closes_after_its_last_call(
