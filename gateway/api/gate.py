@@ -16,6 +16,7 @@ from gateway.api.dashboard.access import admissible, in_a_browsers_words, is_das
 from gateway.api.errors import envelope, envelope_of, headers_of, status_of
 from gateway.api.exchange import SCOPE_KEY, Exchange
 from gateway.api.keys import KeyRing
+from gateway.api.local_names import check_name
 from gateway.api.respond import send_json
 from gateway.api.security import secured
 from gateway.core.entry import LedgerEntry
@@ -50,12 +51,21 @@ class Gate:
     """
 
     def __init__(
-        self, app: ASGIApp, keys: KeyRing, direct: Mapping[tuple[str, str], ASGIApp] | None = None
+        self,
+        app: ASGIApp,
+        keys: KeyRing,
+        direct: Mapping[tuple[str, str], ASGIApp] | None = None,
+        *,
+        checks_names: bool = False,
     ) -> None:
-        """`direct` are endpoints by method and path; `app` answers everything else."""
+        """`direct` are endpoints by method and path; `app` answers everything else.
+
+        With `checks_names` callers without a key must name this machine (see `local_names`).
+        """
         self._app = app
         self._keys = keys
         self._direct = dict(direct or {})
+        self._checks_names = checks_names
         #: Told of every exchange.
         self.watcher: ExchangeWatcher | None = None
         #: Holds virtual keys to their rates; None where no key has any.
@@ -107,9 +117,11 @@ class Gate:
             self._tell(scope, exchange, time.perf_counter() - started_s)
 
     async def _let_in(self, scope: Scope, exchange: Exchange) -> None:
-        """Note who calls. Raises Unauthorized or Forbidden."""
+        """Note who calls. Raises Unauthorized, Forbidden or ForeignPage."""
         is_page = is_dashboards(scope["path"])
         identity = await self._keys.identity(admissible(scope) if is_page else scope)
+        if identity.key_id is None and self._checks_names:
+            check_name(scope)
         exchange.key_id, exchange.key = identity.key_id, identity.key
         if identity.key is None:
             return

@@ -119,7 +119,7 @@ def create_app(live: LiveGateway, telemetry: Telemetry, sharing: Sharing | None 
     app.add_exception_handler(Exception, _unexpected_error)
     is_public = not is_loopback(gateway.settings.server.host)
     keys = KeyRing(gateway.client_keys, gateway.access.book, required=is_public)
-    gate = Gate(app, keys, direct)
+    gate = Gate(app, keys, direct, checks_names=True)
     gate.limiter = gateway.access.rates
     gate.log_request = logs.request
     gate.watcher = telemetry

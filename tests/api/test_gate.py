@@ -80,3 +80,29 @@ async def test_a_failure_after_the_answer_has_begun_sends_no_second_answer() -> 
     response = await ask(Gate(Endpoint("rest"), KeyRing(()), {("POST", PATH): late}))
     assert response.status_code == 200
     assert response.json() == "chat"
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8080", 200),
+        ("LOCALHOST.", 200),
+        ("127.0.0.1:8080", 200),
+        ("[::1]:8080", 200),
+        ("host.docker.internal:8080", 200),
+        ("", 200),
+        ("rebound.example:8080", 403),
+        ("localhost.example", 403),
+        ("127.0.0.1.example", 403),
+        ("[::1", 403),
+    ],
+)
+async def test_without_keys_no_other_sites_name_leads_here(host: str, status: int) -> None:
+    open_to_all = Gate(Endpoint("rest"), KeyRing(()), checks_names=True)
+    answer = await ask(open_to_all, host=host)
+    assert answer.status_code == status
+    if status != 200:
+        assert answer.json()["error"]["code"] == "cross_site_request"
+    assert (await ask(open_to_all, "GET", "/healthz", host=host)).status_code == 200
+    with_keys = Gate(Endpoint("rest"), KeyRing(["sk-1"]), checks_names=True)
+    assert (await ask(with_keys, host=host, authorization="Bearer sk-1")).status_code == 200

@@ -31,7 +31,14 @@ from tests.vendor.fixture import RunningVendor
 
 KEY = "sk-ant-ours"
 CLAUDE = Deployment("claude", Tier.LARGE, "anthropic", "claude-sonnet-4-5")
-USAGE = Usage(14, 9, cached_tokens=4, cache_write_tokens=3, cache_write_1h_tokens=1)
+USAGE = Usage(
+    14,
+    9,
+    cached_tokens=4,
+    cache_write_tokens=3,
+    cache_write_1h_tokens=1,
+    service_tier="standard",
+)
 CALLS = [("weather", '{"city": "Oslo"}'), ("time", '{"zone": "CET"}')]
 
 

@@ -99,7 +99,7 @@ def cost_in(events: list[Any]) -> object:
 
 def test_the_small_model_answers(gateway: RunningGateway, sdk: Anthropic) -> None:
     raw = sdk.messages.with_raw_response.create(
-        model="auto", max_tokens=32, messages=EASY, extra_body=GREEDY, system="You are helpful."
+        model="auto", max_tokens=32, messages=EASY, extra_body=GREEDY, system="Answer in English."
     )
     message = raw.parse()
     assert "Paris" in text_of(message)

@@ -255,7 +255,8 @@ async def test_health_is_quick_while_the_model_generates(
         async_client.chat.completions.create(
             model="smollm2",
             messages=[{"role": "user", "content": "Write a long story about a fox."}],
-            max_tokens=60,
+            max_tokens=300,
+            n=8,
         )
     )
     async with httpx.AsyncClient(base_url=gateway.url) as http:

@@ -92,15 +92,22 @@ class Engine:
             submission.emit(prepared)
 
     def _run(self) -> None:
+        failure: BaseException | None = None
         with torch.inference_mode():
             while True:
                 try:
+                    if failure is not None:
+                        self._end_all(_failure(failure))
+                        failure = None
                     self._admit()
                     self._round()
                 except BaseException as error:  # a panic too: the next requests are to be answered
                     _log.exception("the engine failed")
-                    for reply in list(self._active):
-                        self._end(reply, _failure(error))
+                    failure = error
+
+    def _end_all(self, event: Event) -> None:
+        for reply in list(self._active):
+            self._end(reply, event)
 
     def _admit(self) -> None:
         """Drop what was cancelled and fill the free places; wait while there is nothing to do."""
@@ -170,8 +177,10 @@ class Engine:
                 return  # another choice of it has failed in the same round
             self._inside -= 1
             self._active = [other for other in self._active if other is not reply]
-        self._release(reply)
-        reply.submission.emit(event)
+        try:
+            self._release(reply)
+        finally:
+            reply.submission.emit(event)
 
     def _release(self, reply: Reply) -> None:
         for choice in reply.choices:

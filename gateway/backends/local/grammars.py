@@ -42,6 +42,8 @@ class Grammars:
         self._vocabulary = vocabulary
         self._end_tokens = end_tokens
         self._lock = threading.Lock()
+        #: Not the same: making them takes long, and nobody waits who only looks what is known.
+        self._making = threading.Lock()
         self._made: _Tokens | Exception | None = None
         self._kept: collections.OrderedDict[bytes, Any] = collections.OrderedDict()
 
@@ -109,7 +111,7 @@ class Grammars:
                 self._kept.popitem(last=False)
 
     def _tokens(self, param: str) -> _Tokens:
-        with self._lock:
+        with self._making:
             if self._made is None:
                 try:
                     self._made = _tokens_of(self._tokenizer, self._vocabulary, self._end_tokens)

@@ -270,3 +270,21 @@ def test_where_memory_does_not_suffice_to_keep_a_prompt_it_is_read_again(
     asked = [ask(engine, f"{number} {LONG}") for number in range(20)]
     assert [last_of(events)["type"] for events in asked] == ["end"] * 20
     assert engine.load() == {"active": 0, "waiting": 0}
+
+
+def test_a_failure_while_failures_are_told_is_no_end_of_the_engine(
+    model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, failures = Slot.release, iter(range(3))
+
+    def release(slot: Slot) -> None:
+        if next(failures, None) is not None:
+            raise OSError("no such memory")
+        real(slot)
+
+    engine = Engine(model, max_concurrent=4, max_queue=8)
+    monkeypatch.setattr(Slot, "release", release)
+    asked = [ask(engine, f"{number} {LONG}") for number in range(6)]
+    assert {last_of(events)["type"] for events in asked} == {"error", "end"}
+    assert last_of(ask(engine, SHORT))["type"] == "end"
+    assert engine.load() == {"active": 0, "waiting": 0}

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jsonschema_rs
@@ -183,6 +185,31 @@ def test_a_grammar_is_compiled_once_and_answers_go_their_own_ways(
     first = allowed(one)
     one.accept(first[0])
     assert allowed(other) == first != allowed(one)
+
+
+def test_whoever_looks_what_is_known_waits_for_no_tokenizer(
+    tokenizer: ChatTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine's event loop looks before each answer that has a form."""
+    grammars = Grammars(tokenizer, VOCABULARY, [END])
+    begun, goes_on = threading.Event(), threading.Event()
+
+    def slow(size: int) -> str:
+        begun.set()
+        assert goes_on.wait(20)
+        return to_json(size)
+
+    to_json = tokenizer.to_json
+    monkeypatch.setattr(tokenizer, "to_json", slow)
+    with ThreadPoolExecutor(2) as pool:
+        made = pool.submit(grammars.constraint, schema_form(A))
+        assert begun.wait(20)
+        try:
+            assert not pool.submit(grammars.knows, schema_form(A)).result(5)
+        finally:
+            goes_on.set()
+        made.result(20)
+    assert grammars.knows(schema_form(A))
 
 
 def test_the_oldest_grammars_are_forgotten(tokenizer: ChatTokenizer) -> None:
