@@ -103,7 +103,7 @@ class OtherEndpoints:
             part = {"type": "image_generation.partial_image", "b64_json": IMAGE * 20_000}
             done = {"type": "image_generation.completed", "b64_json": IMAGE, "usage": IMAGE_USAGE}
             return await _events(request, part, done)
-        data = [{"b64_json": IMAGE * 100_000}] * int(fields.get("n", 1))
+        data = [{"b64_json": IMAGE * 100_000}] * min(int(fields.get("n", 1)), 10)
         return _json({"created": 1, "usage": IMAGE_USAGE, "data": data, "size": "1024x1024"})
 
     async def _upload(self, request: web.Request) -> web.Response:

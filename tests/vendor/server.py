@@ -127,6 +127,8 @@ class Vendor:
                 headers=behaviour.headers,
                 content_type=behaviour.content_type or "application/json",
             )
+        if _asks_too_many(body):
+            return web.Response(status=400, body=_error(400), content_type="application/json")
         if not body.get("stream"):
             answer = _ANSWERS.get(request.path, _completion)
             return web.Response(
@@ -167,6 +169,12 @@ def _hang_up(request: web.Request) -> None:
     assert request.transport is not None
     request.transport.abort()
     raise ConnectionResetError
+
+
+def _asks_too_many(body: dict[str, Any]) -> bool:
+    """OpenAI writes at most 128 choices."""
+    count = body.get("n")
+    return isinstance(count, int) and count > 128
 
 
 def _error(status: int) -> bytes:
