@@ -190,7 +190,8 @@ async def test_a_client_that_does_not_read_holds_nothing_up(
         body = orjson.dumps(
             {"model": "big", "stream": True, "messages": [{"role": "user", "content": "x"}]}
         )
-        head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json"
+        line = "POST /v1/chat/completions HTTP/1.1"
+        head = f"{line}\r\nhost: localhost\r\ncontent-type: application/json"
         with socket.create_connection(("127.0.0.1", gateway.port)) as deaf:
             deaf.sendall(f"{head}\r\ncontent-length: {len(body)}\r\n\r\n".encode() + body)
             assert deaf.recv(100).startswith(b"HTTP/1.1 200")
