@@ -65,7 +65,9 @@ async def test_nothing_runs_until_somebody_asks(
     await other.start()
     both = await asyncio.gather(answer_of(backend, "Hello"), answer_of(other, "Hello"))
     await other.stop()
-    assert both[0].raw == both[1].raw
+    vectors = [[one["embedding"] for one in orjson.loads(one.raw)["data"]] for one in both]
+    # Which texts share a batch may turn the last digits.
+    assert vectors[0] == [pytest.approx(vector, abs=1e-5) for vector in vectors[1]]
     assert process.pid is not None
 
 
