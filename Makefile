@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# So many processes share the tests; each has a gateway and an engine of its own (1.5 GB).
+TESTERS ?= 2
 PEERS  := .bench-venv
 LOCAL_PEERS := .bench-local-venv
 # What llama.cpp is built with. Its matrix code for AMX crashed where this was written.
@@ -37,7 +39,7 @@ serve: setup  ## Fetch the small model once, then serve on 127.0.0.1:8080
 
 test: setup  ## Run the tests, with the real small model
 	$(BIN)/slm-gateway pull
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(TESTERS) --dist loadfile
 
 check: setup  ## Format, lint, types, import contracts, Dockerfile, known vulnerabilities
 	$(BIN)/ruff format --check
