@@ -26,7 +26,7 @@ from gateway.app.cli.figures import (
     plain,
 )
 from gateway.app.cli.options import ConfigFile, refuse, settings_or_exit
-from gateway.app.cli.scenarios_report import print_scenarios, verdict
+from gateway.app.cli.scenarios_report import bill, print_scenarios, verdict
 from gateway.app.deployments import deployments_of
 from gateway.app.scenarios import weighed, what_if_record
 from gateway.core.deployment import Deployment
@@ -39,6 +39,9 @@ Format = Literal["table", "json", "csv", "parquet"]
 _TABLE_ROWS = 20
 
 _EXPORTED_AT_ONCE = 5000
+
+#: To compare more calls than this takes seconds, so one has to ask for it.
+_MOST_COMPARED = 100_000
 
 _RELATIVE = re.compile(r"(\d{1,5})([hd])")
 
@@ -156,13 +159,12 @@ def _print_tables(
         outcomes = _weighed(reader, deployments, report, *SCENARIOS)
         print_scenarios(console, outcomes, report.what_if)
         return
-    (outcome,) = _weighed(reader, deployments, report, "all-large")
-    whole = True
+    calls, whole = reader.count(**report.filters), True
     if report.by is None:
         rows = reader.rows(limit=report.limit or _TABLE_ROWS, **report.filters)
         table, empty = _rows_table(rows), not rows
     else:
-        whole = reader.count(**report.filters) <= reader.kept(**report.filters)
+        whole = calls > _MOST_COMPARED or calls <= reader.kept(**report.filters)
         groups = reader.summary(report.by, **report.filters)
         # A call counts under each of its tags.
         once = groups if report.by != "tag" else reader.summary("tier", **report.filters)
@@ -175,6 +177,10 @@ def _print_tables(
     console.print(table)
     if not whole:
         console.print("Older rows are deleted and live on in the sums above; of those kept:")
+    if calls > _MOST_COMPARED:
+        console.print(bill(reader.summary("tier", **report.filters)), highlight=False)
+        return
+    (outcome,) = _weighed(reader, deployments, report, "all-large")
     console.print(verdict(outcome), highlight=False)
 
 

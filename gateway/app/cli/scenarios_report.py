@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -25,10 +26,19 @@ def print_scenarios(console: Console, outcomes: Sequence[WhatIf], asked: Scenari
         console.print(line, highlight=False)
 
 
+def bill(tiers: Sequence[Mapping[str, Any]]) -> str:
+    """One line: the total of a summary, and how to ask what was saved."""
+    known = [Decimal(tier["cost_usd"]) for tier in tiers if tier["cost_usd"] is not None]
+    calls, unpriced = (sum(tier[name] for tier in tiers) for name in ("calls", "unpriced"))
+    total = money(usd_text(sum(known, Decimal())) if known else None)
+    line = f"[bold]Total {total}[/]{_without(unpriced)} for {counted(calls, 'call')}."
+    return f"{line} What routing saved: --what-if all-large."
+
+
 def verdict(outcome: WhatIf) -> str:
     """One line: the total, the scenario's total, and what was saved."""
     spent = money(usd_text(outcome.actual_usd))
-    missing = f" (without {counted(outcome.unpriced, 'unpriced call')})" if outcome.unpriced else ""
+    missing = _without(outcome.unpriced)
     line = f"[bold]Total {spent}[/]{missing} for {counted(outcome.requests, 'chat')}."
     if outcome.usd is None:
         return f"{line} What {outcome.kind} would have cost is unknown: no price."
@@ -37,6 +47,10 @@ def verdict(outcome: WhatIf) -> str:
         return line
     colour = "green" if outcome.saved_share >= 0 else "red"
     return f"{line} [{colour}]Saved {outcome.saved_share:.1%}[/]."
+
+
+def _without(unpriced: int) -> str:
+    return f" (without {counted(unpriced, 'unpriced call')})" if unpriced else ""
 
 
 def _table(outcomes: Sequence[WhatIf], asked: Scenario) -> Table:

@@ -187,6 +187,22 @@ def test_every_scenario_stands_beside_the_bill_with_what_is_assumed(
     assert nobody == "No chats match, or none have been recorded yet.\n"
 
 
+def test_a_large_ledger_is_compared_only_when_asked(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.app.cli.costs._MOST_COMPARED", 2)
+    address = f"sqlite:///{tmp_path}/large.db"
+    priced = {"usage": USAGE, "cost": Cost(Decimal("0.0035"), "computed", "p")}
+    record(address, entry(**priced), entry(**priced), entry(cost=UNPRICED))
+    (last,) = printed(capsys, address).splitlines()[-1:]
+    assert last == (
+        "Total $0.007000 (without 1 unpriced call) for 3 calls. "
+        "What routing saved: --what-if all-large."
+    )
+    by_model = printed(capsys, address, by="model")
+    assert by_model.splitlines()[-1] == last
+
+
 def test_unpriced_calls_are_named_not_counted_as_free(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
