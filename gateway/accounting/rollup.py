@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
@@ -32,6 +33,9 @@ Addition = tuple[Row, Addends]
 
 #: How many of the sums are whole numbers; a bin of scores holds those.
 _WHOLE = 7
+
+#: The least score of each bin after the first; a product would round some of them down.
+_HUNDREDTHS = tuple(place / 100 for place in range(1, 100))
 
 #: What calls without tags are summed under.
 _UNTAGGED = frozenset({""})
@@ -111,7 +115,7 @@ def add_scores(connection: Connection, additions: Iterable[Addition]) -> None:
     for row, addends in additions:
         score = row["score"]
         if score is not None:
-            place = str(min(max(int(score * 100), 0), 99))
+            place = str(bisect_right(_HUNDREDTHS, score))
             if row["attempt"] > 1:
                 place = ESCALATED if row["reason"] == ESCALATED else REPEATED
             _add(hours["hour", row["ts"][:13], row["policy"] or "", row["tier"]][place], addends)

@@ -8,8 +8,11 @@ from gateway.core.request import ChatRequest
 from gateway.core.usage import estimate_tokens
 
 
-async def admit(exchange: Exchange, request: ChatRequest | ForwardedRequest) -> None:
-    """Count a request that goes to a backend. Raises RateLimited."""
+async def admit(exchange: Exchange, request: ChatRequest | ForwardedRequest | None) -> None:
+    """Count a request that is work: one for a backend, or None for the gateway's own.
+
+    Raises RateLimited.
+    """
     limiter, key = exchange.limiter, exchange.key
     if limiter is None or key is None:
         return
@@ -33,9 +36,9 @@ def settle(exchange: Exchange) -> None:
         limiter.correct(key, used - exchange.tokens)
 
 
-def _expected(request: ChatRequest | ForwardedRequest) -> int:
+def _expected(request: ChatRequest | ForwardedRequest | None) -> int:
     """The prompt's tokens by its length, and as many more as the client allows."""
-    if isinstance(request, ForwardedRequest):
+    if not isinstance(request, ChatRequest):
         return 0
     prompt = request.prompt_tokens
     if prompt is None:

@@ -13,6 +13,7 @@ import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.responses import StreamingResponse
 
+from gateway.api.admission import admit
 from gateway.api.exchange import exchange_of
 from gateway.core.errors import Forbidden
 
@@ -62,12 +63,16 @@ def _filters(
     return {**filters, "tag": tag}
 
 
+async def _counted(request: Request) -> None:
+    await admit(exchange_of(request.scope), None)
+
+
 def costs_routes(reader: CostReader, what_if_record: WhatIf) -> APIRouter:
     """The endpoint over one ledger."""
     router = APIRouter(tags=["costs"])
 
     # Not a coroutine: reading blocks, so it runs in a thread of the pool.
-    @router.get("/v1/costs")
+    @router.get("/v1/costs", dependencies=[Depends(_counted)])
     def costs(
         filters: Annotated[dict[str, Any], Depends(_filters)],
         by: Literal["model", "tier", "key", "tag", "day"] | None = None,

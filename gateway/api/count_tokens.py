@@ -8,6 +8,7 @@ from typing import Protocol
 import orjson
 from fastapi import APIRouter, Request, Response
 
+from gateway.api.admission import admit
 from gateway.api.anthropic_errors import ANTHROPIC_PATH
 from gateway.api.body import read_body
 from gateway.api.exchange import exchange_of
@@ -45,7 +46,9 @@ def count_tokens_routes(measurer: PromptMeasurer, body_limit_bytes: int) -> APIR
         body = await read_body(request.scope, request.receive, body_limit_bytes)
         payload = parse_object(body)
         checked(COUNTED_FIELDS, payload)
-        caller = caller_of(request.scope, exchange_of(request.scope))
+        exchange = exchange_of(request.scope)
+        await admit(exchange, None)
+        caller = caller_of(request.scope, exchange)
         length = await measurer.prompt_length(request_of(body, payload), caller)
         return Response(
             orjson.dumps({"input_tokens": length.tokens}),

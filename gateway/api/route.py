@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import orjson
 from fastapi import APIRouter, Request, Response
 
+from gateway.api.admission import admit
 from gateway.api.body import read_body
 from gateway.api.exchange import exchange_of
 from gateway.api.parse import caller_of, parse_chat
@@ -41,7 +42,9 @@ def route_routes(
         """Explain where a chat request would go; no backend is called."""
         body = await read_body(request.scope, request.receive, body_limit_bytes)
         chat = parse_chat(body)
-        explanation = explainer.explain(chat, caller_of(request.scope, exchange_of(request.scope)))
+        exchange = exchange_of(request.scope)
+        await admit(exchange, None)
+        explanation = explainer.explain(chat, caller_of(request.scope, exchange))
         return Response(
             orjson.dumps(explanation_object(explanation, estimate_costs(chat))),
             media_type="application/json",

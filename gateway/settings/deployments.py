@@ -129,6 +129,7 @@ def shipped_deployments() -> tuple[DeploymentSettings, ...]:
             model="gpt-4o",
             base_url="https://api.openai.com/v1",
             api_key_env="OPENAI_API_KEY",
+            max_output_tokens=16_384,
         ),
         DeploymentSettings(
             name="minilm",

@@ -37,6 +37,12 @@ class ServerSettings(Section):
     max_connections: int = Field(4096, ge=1)
     shutdown_grace_s: Positive = 30
 
+    @property
+    def url(self) -> str:
+        """Where a client on this machine finds it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
+
 
 class AuthSettings(Section):
     """Who may call: client keys, comma-separated in one environment variable."""

@@ -33,8 +33,8 @@ def logged(draw: st.DrawFn) -> LoggedRequest:
         ts=datetime(2026, 3, 1, tzinfo=UTC),
         tier=tier,
         reason="below_threshold" if tier is Tier.SMALL else "above_threshold",
-        # No score stands on a threshold.
-        score=draw(st.integers(0, 999)) / 1000 + 0.0005,
+        # Many stand on a threshold.
+        score=draw(st.integers(0, 200)) / 200,
         usage=usage,
         answer_tier=tier,
         answer_usd=usd,
@@ -46,7 +46,9 @@ def scores_of(requests: Sequence[LoggedRequest]) -> list[dict[str, Any]]:
     """The requests as `Overview.scores` has them."""
     groups: dict[tuple[Tier, int], list[LoggedRequest]] = {}
     for one in requests:
-        groups.setdefault((one.tier, int((one.score or 0) * 100)), []).append(one)
+        groups.setdefault(
+            (one.tier, sum((one.score or 0) >= place / 100 for place in range(1, 100))), []
+        ).append(one)
     return [
         {
             "policy": "balanced",

@@ -291,6 +291,22 @@ def test_requests_a_minute_are_told_and_held(gateway: RunningGateway) -> None:
     assert refused.headers["x-ratelimit-remaining-requests"] == "0"
 
 
+def test_the_gateways_own_work_counts_too(gateway: RunningGateway) -> None:
+    key = made(gateway, "curious", rpm=3)
+    body = {"model": "large", "messages": [{"role": "user", "content": "Hi"}]}
+    with httpx.Client(base_url=gateway.url, headers=bearer(key)) as client:
+        asked = [
+            client.post("/v1/route", json=body),
+            client.post("/v1/messages/count_tokens", json=body),
+            client.get("/v1/costs", params={"what_if": "random"}),
+        ]
+        refused = client.get("/v1/costs")
+    assert [one.status_code for one in asked] == [200, 200, 200]
+    left = [one.headers["x-ratelimit-remaining-requests"] for one in asked]
+    assert left == ["2", "1", "0"]
+    assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+
+
 def test_a_webhook_hears_of_each_threshold_once(gateway: RunningGateway) -> None:
     key = made(gateway, "watched", budget=usd(2 * DEAREST_USD))
     for _ in range(2):

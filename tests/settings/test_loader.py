@@ -158,3 +158,8 @@ def test_an_empty_cascade_means_the_documented_figures() -> None:
     assert (cascade.hold_tokens, cascade.min_confidence) == (24, 0.6)
     documented = (REPOSITORY / "config" / "gateway.yaml").read_text(encoding="utf-8")
     assert "cascade: {hold_tokens: 24, min_confidence: 0.6}" in documented
+
+
+@pytest.mark.parametrize(("host", "address"), [("::", "[::]"), ("127.0.0.1", "127.0.0.1")])
+def test_a_servers_address_is_a_url(host: str, address: str) -> None:
+    assert parse_settings(f"server: {{host: '{host}'}}").server.url == f"http://{address}:8080"

@@ -32,7 +32,7 @@ def chat(
     """Talk to the running gateway; each answer shows its tier, score and cost."""
     settings = settings_or_exit(config)
     keys = Environment.of_process().client_keys(settings)
-    base_url = url or f"http://{settings.server.host}:{settings.server.port}"
+    base_url = url or settings.server.url
     headers = {"authorization": f"Bearer {keys[0]}"} if keys else {}
     console = Console(highlight=False)
     with httpx.Client(base_url=base_url, headers=headers, timeout=_STREAM_TIMEOUT) as client:

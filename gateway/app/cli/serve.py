@@ -43,7 +43,7 @@ def serve(
         }
         from gateway.app.server import Launch, run
 
-        address = f"http://{settings.server.host}:{settings.server.port}"
+        address = settings.server.url
         typer.echo(f"slm-gateway on {address}/v1")
         if settings.dashboard.enabled:
             typer.echo(f"dashboard on {address}/dashboard")

@@ -116,22 +116,26 @@ class Engine:
                 self._ready = [reply for reply in self._ready if not self._is_cancelled(reply)]
                 self._active = [reply for reply in self._active if not self._is_cancelled(reply)]
                 while self._ready and len(self._active) < self._max_concurrent:
-                    reply = self._next()
-                    if not self._admits(reply):
+                    if not self._begins(self._next()):
                         break
-                    self._ready.remove(reply)
-                    self._active.append(reply)
                 if self._active:
                     return
                 self._changed.wait()
 
-    def _admits(self, reply: Reply) -> bool:
+    def _begins(self, reply: Reply) -> bool:
+        """Give a request its places; False while there is too little room."""
+        failure: BaseException | None = None
         try:
-            return self._batching.admits(reply.choices)
-        except BaseException:
-            self._ready.remove(reply)
-            self._active.append(reply)  # what is active is ended
-            raise
+            if not self._batching.admits(reply.choices):
+                return False
+        except BaseException as error:
+            _log.exception("the local model has no place for a request")
+            failure = error
+        self._ready.remove(reply)
+        self._active.append(reply)
+        if failure is not None:  # its own alone: the others go on
+            self._end(reply, _failure(failure))
+        return True
 
     def _next(self) -> Reply:
         """Of the caller with the fewest answers in progress, the one that has waited longest."""

@@ -206,6 +206,19 @@ def test_a_panic_fails_one_request_and_the_next_is_answered(
     assert engine.load() == {"active": 0, "waiting": 0}
 
 
+def test_a_request_without_a_place_fails_alone(
+    model: LoadedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = Engine(model, max_concurrent=4, max_queue=4)
+    with monkeypatch.context() as patched:
+        going = ask(engine, LONG, asked={"max_tokens": 200})
+        going.get(timeout=60)
+        patched.setattr(model.network, "memory", panicking)
+        assert last_of(ask(engine, SHORT))["code"] == "engine_failed"
+    assert last_of(going)["type"] == "end"
+    assert engine.load() == {"active": 0, "waiting": 0}
+
+
 def cached(engine: Engine, prompt: str, **fields: Any) -> int:
     tokens: int = last_of(ask(engine, prompt, **fields))["cached_tokens"]
     return tokens
