@@ -250,6 +250,7 @@ def read(url: str, count: int, end: datetime) -> dict[str, Timed]:
         "last 100 rows of a tag": lambda: reader.rows(tag="team=team-7"),
         "last 100 rows of a rare tag": lambda: reader.rows(tag=f"user={count // 20 * 10:08}"),
         **{f"summary by {by}": _summary(reader, by) for by in _GROUPS},
+        "summary by tag, the 100 dearest": lambda: reader.summary("tag", limit=100),
         "summary by model of a tag": lambda: reader.summary("model", tag="team=team-7"),
         "summary by key of a tag": lambda: reader.summary("key", tag="team=team-7"),
         "summary by tag of a key": lambda: reader.summary("tag", key=row["key_id"]),

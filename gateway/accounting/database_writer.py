@@ -100,6 +100,8 @@ class DatabaseWriter:
         pause_s = _FIRST_PAUSE_S
         try:
             while not self._ended.is_set():
+                # Looked at first: what came before the end is to be stored.
+                is_last = self._closing.is_set()
                 if batch is None or batch.withdrawn or batch.stored.is_set():
                     batch = self._offered()
                 try:
@@ -113,7 +115,7 @@ class DatabaseWriter:
                 else:
                     self.problem = None
                     pause_s = _FIRST_PAUSE_S
-                    if is_idle and self._closing.is_set():
+                    if is_idle and is_last:
                         return
         finally:
             if self._engine is not None:
@@ -122,7 +124,8 @@ class DatabaseWriter:
     def _offered(self) -> Batch | None:
         """The next batch; waits for it where there is nothing else to do."""
         has_rows = self._spool is not None and self._spool.rows > 0
-        is_idle = self.was_open and self.problem is None and not has_rows
+        is_well = self.was_open and self.problem is None
+        is_idle = is_well and not has_rows and not self._closing.is_set()
         try:
             wait_s = _BETWEEN_SLICES_S if self._is_deleting else _IDLE_S
             while (batch := self._offers.get(is_idle, wait_s)) is not None and batch.withdrawn:

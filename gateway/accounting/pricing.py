@@ -78,6 +78,13 @@ def usd_of(pico: int) -> Decimal:
     return _EXACT.scaleb(Decimal(pico), Decimal(-12)).normalize(_EXACT)
 
 
+def usd_text_of(pico: int) -> str:
+    """The same as `usd_text` writes it: thousands of amounts are written for one answer."""
+    whole, rest = divmod(abs(pico), 10**12)
+    text = f"{whole}.{rest:012}".rstrip("0").removesuffix(".") if rest else str(whole)
+    return f"-{text}" if pico < 0 else text
+
+
 def _by_token(usage: Usage, price: Price) -> Decimal | None:
     total = Decimal(0)
     characters = (usage.characters, price.usd_per_million_characters)

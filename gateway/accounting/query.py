@@ -77,8 +77,12 @@ class LedgerReader:
         with self.connection() as connection:
             return 0 if connection is None else int(connection.scalar(rows) or 0)
 
-    def summary(self, by: str, **filters: Unpack[Filters]) -> list[dict[str, Any]]:
+    def summary(
+        self, by: str, *, limit: int | None = None, **filters: Unpack[Filters]
+    ) -> list[dict[str, Any]]:
         """Calls, tokens, cost and energy a group: `{by, calls, prompt_tokens, …, cost_usd, …}`.
+
+        At most `limit` groups; all where it is None.
 
         Days come in order, other groups the dearest first. `cost_usd` is None where no call was
         priced; `unpriced` counts the calls that used tokens without a price; `energy_wh` and
@@ -90,10 +94,11 @@ class LedgerReader:
         """
         if by not in GROUPINGS:
             raise ValueError(f"by must be one of {', '.join(GROUPINGS)}")
+        order, dearest = (_by_name, None) if by == "day" else (_dearest_first, limit)
         with self.connection() as connection:
-            sums = {} if connection is None else sums_by(connection, by, filters)
-        order = _by_name if by == "day" else _dearest_first
-        return [{by: name, **totals.shown()} for name, totals in sorted(sums.items(), key=order)]
+            sums = {} if connection is None else sums_by(connection, by, filters, dearest)
+        ordered = sorted(sums.items(), key=order)
+        return [{by: name, **totals.shown()} for name, totals in ordered[:limit]]
 
     @contextmanager
     def connection(self) -> Iterator[Connection | None]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gateway.accounting.database import SPECIAL_TOKENS, iso_z, ledger
-from gateway.accounting.pricing import pico_of, usd_of, usd_text
+from gateway.accounting.pricing import pico_of, usd_text_of
 from gateway.core.entry import LedgerEntry
 from gateway.core.usage import Usage
 
@@ -122,7 +122,7 @@ def row_of(entry: LedgerEntry) -> dict[str, Any]:
 def shown(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row for users, in the order of `COLUMNS`: exact `cost_usd`, `ts` with Z, tags parsed."""
     pico = row["cost_pico"]
-    cost_usd = None if pico is None else usd_text(usd_of(pico))
+    cost_usd = None if pico is None else usd_text_of(pico)
     seen = {**row, "cost_usd": cost_usd, "ts": iso_z(row["ts"]), "tags": json.loads(row["tags"])}
     return {name: seen[name] for name in COLUMNS}
 

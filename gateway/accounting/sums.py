@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
 
 from gateway.accounting.database import PICO_A_MICRO
-from gateway.accounting.pricing import usd_of, usd_text
+from gateway.accounting.pricing import usd_text_of
 
 #: The columns of a table of sums, in the order in which `Sums.add` wants them.
 SUM_COLUMNS = (
@@ -62,20 +61,13 @@ class Sums:
         """The cost of the priced calls, in pico-USD."""
         return self.cost_micro * PICO_A_MICRO + self.cost_pico_rest
 
-    @property
-    def usd(self) -> Decimal | None:
-        """The cost; None when no call was priced."""
-        if not self.priced:
-            return None
-        return usd_of(self.cost_pico)
-
     def shown(self) -> dict[str, Any]:
-        """The sums for users, in the order of `SHOWN_SUMS`."""
+        """The sums for users, in the order of `SHOWN_SUMS`; no cost where no call was priced."""
         return {
             "calls": self.calls,
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
-            "cost_usd": usd_text(self.usd),
+            "cost_usd": usd_text_of(self.cost_pico) if self.priced else None,
             "unpriced": self.unpriced,
             "energy_wh": self.energy_wh,
             "co2_g": self.co2_g,

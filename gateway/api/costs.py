@@ -41,7 +41,7 @@ class CostReader(Protocol):
 
     @property
     def summary(self) -> Callable[..., Sequence[Row]]:
-        """`summary(by, **filters)`: calls, tokens and cost, a row a group."""
+        """`summary(by, limit=…, **filters)`: calls, tokens and cost, a row a group."""
 
 
 def _filters(
@@ -96,7 +96,7 @@ def costs_routes(reader: CostReader, what_if_record: WhatIf) -> APIRouter:
         if what_if is not None:
             found = [what_if_record(what_if, **filters)]
         elif by is not None:
-            found = reader.summary(by, **filters)[:limit]
+            found = reader.summary(by, limit=limit, **filters)
         else:
             found = reader.rows(limit=limit, **filters)
         if output == "csv":

@@ -13,7 +13,7 @@ import orjson
 from gateway import __version__
 from gateway.accounting.averages import average_usd_per_million_output
 from gateway.accounting.overview import Overview
-from gateway.accounting.pricing import usd_of, usd_text
+from gateway.accounting.pricing import usd_text_of
 from gateway.accounting.projection import Amount, Group, Saving, groups_of, saving_of
 from gateway.accounting.query import LedgerReader
 from gateway.accounting.recent import attempts_of, latest_requests
@@ -150,10 +150,10 @@ def _shown_saving(saving: Saving) -> dict[str, Any]:
     return {
         "compared": saving.compared,
         "unknown": saving.unknown,
-        "later_usd": usd_text(usd_of(saving.later_pico)),
+        "later_usd": usd_text_of(saving.later_pico),
         "later_unknown": saving.later_unknown,
-        "actual_usd": usd_text(usd_of(saving.actual_pico)) if known else None,
-        "all_large_usd": usd_text(usd_of(saving.large_pico)) if known else None,
-        "saved_usd": usd_text(usd_of(saved)) if known else None,
+        "actual_usd": usd_text_of(saving.actual_pico) if known else None,
+        "all_large_usd": usd_text_of(saving.large_pico) if known else None,
+        "saved_usd": usd_text_of(saved) if known else None,
         "saved_share": saved / saving.large_pico if known and saving.large_pico else None,
     }

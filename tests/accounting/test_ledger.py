@@ -6,12 +6,14 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -212,6 +214,31 @@ def test_entries_after_stop_wait_on_disk_for_the_next_start(tmp_path: Path) -> N
     assert ledger.dropped == 0
     with running(url):
         eventually(lambda: stored(url) == ["late"])
+
+
+def test_what_was_spooled_just_before_the_end_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path}/l.db"
+    ledger = Ledger(url)
+    stopping = threading.Thread(target=ledger.stop)
+
+    def slow(*arguments: Any) -> bool:
+        """The database's thread has seen an empty spool, and then does something else."""
+        if not stopping.ident:
+            ledger.put(entry(request_id="late"))
+            stopping.start()
+            while not ledger.spooled_rows:
+                time.sleep(0.01)
+            time.sleep(0.3)
+        return False
+
+    monkeypatch.setattr("gateway.accounting.writing.delete_expired", slow)
+    ledger.start()
+    while not stopping.ident:
+        time.sleep(0.01)
+    stopping.join()
+    assert [row["request_id"] for row in LedgerReader(url).rows()] == ["late"]
 
 
 def test_entries_after_stop_are_dropped_where_nothing_can_be_written(tmp_path: Path) -> None:

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.accounting.pricing import MAX_USD, amount_of, cost_of, pico_of, usd_of, usd_text
+from gateway.accounting.pricing import (
+    MAX_USD,
+    amount_of,
+    cost_of,
+    pico_of,
+    usd_of,
+    usd_text,
+    usd_text_of,
+)
 from gateway.core.energy import Energy
 from gateway.core.price import UNPRICED, Price, PromptTier
 from gateway.core.usage import Usage
@@ -275,6 +283,11 @@ def test_a_missing_rate_matters_only_where_tokens_need_it() -> None:
 @given(st.integers(0, int(MAX_USD) * 10**12))
 def test_stored_amounts_come_back_whole(pico: int) -> None:
     assert pico_of(usd_of(pico)) == pico
+
+
+@given(st.integers(-(10**30), 10**30) | st.integers(-(10**13), 10**13).map(lambda n: n * 10**6))
+def test_whole_pico_dollars_are_written_like_any_amount(pico: int) -> None:
+    assert usd_text_of(pico) == usd_text(usd_of(pico))
 
 
 @pytest.mark.parametrize(

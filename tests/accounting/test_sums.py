@@ -1,6 +1,7 @@
 """The law of the ledger: a summary is exactly the sum of its rows, whatever they are."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -49,3 +50,8 @@ def test_a_summary_is_exactly_the_sum_of_its_rows(
         assert sum(group["unpriced"] for group in groups) == len(rows) - len(known)
         for name in ("prompt_tokens", "completion_tokens"):
             assert sum(group[name] for group in groups) == sum(row[name] for row in rows)
+        for limit in range(1, len(groups)):
+            # Whole days' totals are cut by the database, other sums afterwards.
+            assert reader.summary(by, limit=limit) == groups[:limit]
+            since = NOON - timedelta(hours=1)
+            assert reader.summary(by, limit=limit, since=since) == groups[:limit]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from gateway.accounting.access.budgets import Budgets, Need, Shortage
 from gateway.accounting.access.ceiling import Ceiling, highest_cost
-from gateway.accounting.pricing import usd_of, usd_text
+from gateway.accounting.pricing import usd_text_of
 from gateway.core.access import period_end
 from gateway.core.deployment import Deployment, Tier
 from gateway.core.entry import LedgerEntry
@@ -75,9 +75,9 @@ def _what(request: ChatRequest | ForwardedRequest, deployment: Deployment) -> st
 
 def _exceeded(name: str, need: Need, shortage: Shortage, *, degrades: bool) -> BudgetExceeded:
     budget = shortage.budget
-    limit = usd_text(usd_of(budget.pico))
-    left = usd_text(usd_of(max(0, budget.pico - shortage.spent)))
-    most = usd_text(usd_of(need.pico))
+    limit = usd_text_of(budget.pico)
+    left = usd_text_of(max(0, budget.pico - shortage.spent))
+    most = usd_text_of(need.pico)
     each = "in all" if budget.period == "total" else f"a {budget.period}"
     message = (
         f"The budget of the key '{name}' ({limit} USD {each}) doesn't allow this call: it may cost "
@@ -86,7 +86,7 @@ def _exceeded(name: str, need: Need, shortage: Shortage, *, degrades: bool) -> B
     exhausted = shortage.spent + need.pico > budget.pico
     end = period_end(budget.period, need.at)
     if not exhausted:
-        held = usd_text(usd_of(shortage.reserved))
+        held = usd_text_of(shortage.reserved)
         message += f", of which {held} USD is held for calls in flight"
     if end is not None:
         message += f"; it begins anew at {end:%Y-%m-%dT%H:%M:%SZ}"

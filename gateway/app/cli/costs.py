@@ -140,7 +140,7 @@ def _batches(
     reader: LedgerReader, deployments: Sequence[Deployment], report: CostsReport
 ) -> tuple[Sequence[str], Iterable[Records]]:
     if report.by is not None:
-        sums = reader.summary(report.by, **report.filters)[: report.limit]
+        sums = reader.summary(report.by, limit=report.limit, **report.filters)
         return (report.by, *SHOWN_SUMS), [sums]
     if report.what_if is not None:
         (outcome,) = _weighed(reader, deployments, report, report.what_if)

@@ -22,7 +22,7 @@ from gateway.accounting.access.keys import (
     budget_columns,
 )
 from gateway.accounting.database import iso_z
-from gateway.accounting.pricing import MAX_USD, pico_of, usd_of, usd_text
+from gateway.accounting.pricing import MAX_USD, pico_of, usd_text_of
 from gateway.app.cli.figures import console_for_tables, plain, write_json
 from gateway.app.cli.options import ConfigFile, refuse, settings_or_exit
 from gateway.core.access import PERIODS, Budget, Over, Period
@@ -273,7 +273,7 @@ def _shown(record: KeyRecord) -> dict[str, Any]:
         "name": key.name,
         "ending": record.ending,
         "state": record.state(datetime.now(UTC)),
-        "budget_usd": None if budget is None else usd_text(usd_of(budget.pico)),
+        "budget_usd": None if budget is None else usd_text_of(budget.pico),
         "period": None if budget is None else budget.period,
         "over": None if budget is None else budget.over,
         "rpm": key.rpm,
