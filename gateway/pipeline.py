@@ -168,7 +168,8 @@ class Pipeline:
                 smaller = self._router.degraded(request, caller, decision)
                 if not error.degrades or smaller is None:
                     raise
-                work.decision, work.plan = smaller, self._plan(request, smaller)
+                work.decision = smaller
+                work.plan = self._plan(request, smaller, work.plan.free_number)
                 reply = await self._answered(work)
             return reply
         finally:
@@ -197,9 +198,13 @@ class Pipeline:
                 self.in_flight -= 1
 
     def _plan(
-        self, request: ChatRequest | ForwardedRequest, decision: RouteDecision
+        self,
+        request: ChatRequest | ForwardedRequest,
+        decision: RouteDecision,
+        first_number: int = 1,
     ) -> AttemptPlan:
-        return AttemptPlan(decision, self._retries, request.received_s + self._deadline_s)
+        deadline_s = request.received_s + self._deadline_s
+        return AttemptPlan(decision, self._retries, deadline_s, first_number)
 
     async def _answered(self, work: _Work) -> Reply:
         """Attempt after attempt, as the plan says."""

@@ -45,11 +45,15 @@ class AttemptPlan:
     upstream that didn't answer in time may be at work still, and isn't asked twice. An answer that
     was given up is escalated; where no other deployment can begin one either, the chosen one
     answers after all, unwatched. No attempt begins at or after `deadline_s`, on the
-    `time.perf_counter` clock.
+    `time.perf_counter` clock. The first one has `first_number`.
     """
 
     def __init__(
-        self, decision: RouteDecision, retries: Mapping[str, int], deadline_s: float
+        self,
+        decision: RouteDecision,
+        retries: Mapping[str, int],
+        deadline_s: float,
+        first_number: int = 1,
     ) -> None:
         self.deadline_s = deadline_s
         self._decision = decision
@@ -57,9 +61,14 @@ class AttemptPlan:
         self._retries = retries
         self._position = 0
         self._failures_here = 0
-        self._number = 1
+        self._number = first_number
         self._is_escalated = False
         self._is_hedged = False
+
+    @property
+    def free_number(self) -> int:
+        """The number that no attempt has, where the last one has left its own free."""
+        return self._number + self._is_hedged
 
     def first(self) -> Attempt:
         """The attempt that the decision asked for."""

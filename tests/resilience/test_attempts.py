@@ -196,6 +196,16 @@ def test_a_hedges_number_is_never_given_again() -> None:
     assert following.number == 3
 
 
+def test_another_plan_for_the_request_goes_on_counting() -> None:
+    unhedged, hedged = plan(0, SMALL, SPARE), plan(0, SMALL, SPARE)
+    unhedged.first()
+    hedged.hedge(hedged.first())
+    assert (unhedged.free_number, hedged.free_number) == (1, 3)
+    decision = RouteDecision(SMALL, "budget", "v1", fallbacks=())
+    cheaper = AttemptPlan(decision, {}, math.inf, hedged.free_number)
+    assert cheaper.first().number == 3
+
+
 @pytest.mark.parametrize(
     ("error", "attempts"),
     [
