@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 from typing import Any
 
@@ -62,15 +62,18 @@ def delete_before(engine: Engine, cutoff: datetime, limit: int) -> bool:
     """
     with engine.begin() as connection:
         oldest = sa.select(ledger.c.ts).where(ledger.c.ts < cutoff).order_by(ledger.c.ts)
-        bound = connection.scalar(oldest.offset(limit).limit(1))
-        _delete_tags(connection, bound or cutoff)
+        following = connection.scalar(oldest.offset(limit).limit(1))
+        bound = following or cutoff
+        if following is not None and following == connection.scalar(oldest.limit(1)):
+            bound += timedelta(microseconds=1)  # more than `limit` of one moment go together
+        _delete_tags(connection, bound)
         for table in (ledger, feedback, conversations):
-            connection.execute(sa.delete(table).where(table.c.ts < (bound or cutoff)))
-        if bound is None:
+            connection.execute(sa.delete(table).where(table.c.ts < bound))
+        if following is None:
             for table in (call_totals, score_totals):
                 is_past = table.c.start < f"{cutoff.astimezone(UTC):%Y-%m-%d}"
                 connection.execute(sa.delete(table).where(table.c.step == "hour", is_past))
-    return bound is not None
+    return following is not None
 
 
 def _delete_tags(connection: Connection, bound: datetime) -> None:

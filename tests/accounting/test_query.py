@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from gateway.accounting.database import open_for_writing
 from gateway.accounting.query import GROUPINGS, LedgerReader
+from gateway.accounting.writing import delete_before
 from gateway.core.errors import LedgerUnavailable
 from gateway.core.price import UNPRICED, Cost
 from tests.accounting.ledger_entries import NOON, entry, record
@@ -180,3 +182,14 @@ def test_times_are_shown_in_utc(ledger_url: str) -> None:
     assert LedgerReader(ledger_url).rows()[0]["ts"] == "2026-02-28T23:30:00.500000Z"
     assert [row["day"] for row in LedgerReader(ledger_url).summary("day")] == ["2026-02-28"]
     assert datetime(2026, 2, 28, tzinfo=UTC) < NOON
+
+
+def test_rows_of_one_moment_are_deleted_together(ledger_url: str) -> None:
+    later = NOON + timedelta(hours=1)
+    record(ledger_url, entry(), entry(), entry(), entry(request_id="later", ts=later))
+    engine = open_for_writing(ledger_url, durable=False)
+    assert delete_before(engine, NOON + timedelta(hours=2), 1), "there is one more"
+    assert [row["request_id"] for row in LedgerReader(ledger_url).rows()] == ["later"]
+    assert not delete_before(engine, NOON + timedelta(hours=2), 1)
+    assert LedgerReader(ledger_url).rows() == []
+    engine.dispose()
