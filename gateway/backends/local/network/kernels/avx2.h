@@ -180,11 +180,17 @@ INLINE __m256i eight_dots(__m256i sums, __m256i unsigned_bytes, __m256i signed_b
     __m256i pairs = _mm256_maddubs_epi16(unsigned_bytes, signed_bytes);
     return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
+/* A group's 16 pairs of products lie within 16 * 15 * 127, so that their sums fit into 16 bits. */
 INLINE integers dot_4_bits(integers sums, codes weights, const int8_t *four)
 {
     __m256i inputs = eight_inputs(four);
-    return BOTH(integers, eight_dots(sums.a, weights.a, inputs),
-                eight_dots(sums.b, weights.b, inputs));
+    return BOTH(integers, _mm256_add_epi16(sums.a, _mm256_maddubs_epi16(weights.a, inputs)),
+                _mm256_add_epi16(sums.b, _mm256_maddubs_epi16(weights.b, inputs)));
+}
+INLINE integers end_of_4_bits(integers sums)
+{
+    __m256i ones = _mm256_set1_epi16(1);
+    return BOTH(integers, _mm256_madd_epi16(sums.a, ones), _mm256_madd_epi16(sums.b, ones));
 }
 /* Both factors lie within 127, so that two products fit into 16 bits. */
 INLINE integers dot_8_bits(integers sums, codes weights, const int8_t *four)

@@ -94,6 +94,7 @@ INLINE integers dot_4_bits(integers sums, codes weights, const int8_t *four)
 {
     return dot(sums, weights, four);
 }
+INLINE integers end_of_4_bits(integers sums) { return sums; }
 INLINE integers dot_8_bits(integers sums, codes weights, const int8_t *four)
 {
     return dot(sums, weights, four);

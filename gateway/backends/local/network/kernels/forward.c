@@ -123,10 +123,10 @@ static size_t lay_out(struct run *run, char *arena, int32_t threads)
     run->sines = cut(arena, &used, number * size / 2);
     run->scores =
         cut(arena, &used, sizeof(float) * 4 * (size_t)run->score_stride * (size_t)threads);
-    run->rounded.codes = cut(arena, &used, rows * widest);
+    run->rounded.codes = cut(arena, &used, 2 * rows * widest);
     run->rounded.scales = cut(arena, &used, number * widest / GROUP);
     run->rounded.masses = cut(arena, &used, number * widest / GROUP);
-    run->rounded.offsets = cut(arena, &used, number * widest / GROUP);
+    run->rounded.offsets = cut(arena, &used, 2 * number * widest / GROUP);
     return used;
 }
 

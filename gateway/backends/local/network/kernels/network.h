@@ -67,11 +67,11 @@ struct batch {
     int32_t rows, wanted_rows;
 };
 
-/* Rows rounded to int8 in groups of 32: value = scale * code. */
+/* Rows rounded to int8 in groups of 32, twice: value = scale * (code + finer code / 254). */
 struct rounded {
-    int8_t *codes;
-    float *scales, *masses; /* by group; a mass is scale * (sum of the codes) */
-    int32_t *offsets;       /* by group: -128 * (sum of the codes) */
+    int8_t *codes;          /* by row: [2][inputs], the finer ones second */
+    float *scales, *masses; /* by group; a mass is the sum of its values */
+    int32_t *offsets;       /* by group: [2], -128 * (sum of the codes) */
 };
 
 /* What one call works with; its buffers have a row for each of the batch. */
