@@ -123,7 +123,9 @@ def _from_totals(
     if dearest is not None:
         cost = _sum(table.c.cost_micro), _sum(table.c.cost_pico_rest)
         whole, rest = cost[0] + cost[1] // PICO_A_MICRO, cost[1] % PICO_A_MICRO
-        order = (whole.desc(), rest.desc(), _sum(table.c.calls).desc(), group)
+        is_server = connection.dialect.name == "postgresql"
+        by_code_point = sa.collate(group, "C") if is_server else group
+        order = (whole.desc(), rest.desc(), _sum(table.c.calls).desc(), by_code_point)
         statement = statement.order_by(*order).limit(dearest)
     found = connection.execute(statement)
     for name, *parts in found.all():  # at once: one by one takes PostgreSQL's driver twice as long

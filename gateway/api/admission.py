@@ -11,18 +11,18 @@ from gateway.core.usage import estimate_tokens
 async def admit(exchange: Exchange, request: ChatRequest | ForwardedRequest | None) -> None:
     """Count a request that is work: one for a backend, or None for the gateway's own.
 
-    Raises RateLimited.
+    The latter takes no tokens. Raises RateLimited.
     """
     limiter, key = exchange.limiter, exchange.key
     if limiter is None or key is None:
         return
-    tokens = 0 if key.tpm is None else _expected(request)
+    tokens = None if request is None else 0 if key.tpm is None else _expected(request)
     rates = await limiter.admit(key, tokens)
     exchange.headers = rates.headers
     if rates.refusal is not None:
         exchange.limiter = None
         raise rates.refusal
-    exchange.tokens = tokens
+    exchange.tokens = tokens or 0
 
 
 def settle(exchange: Exchange) -> None:
@@ -36,9 +36,9 @@ def settle(exchange: Exchange) -> None:
         limiter.correct(key, used - exchange.tokens)
 
 
-def _expected(request: ChatRequest | ForwardedRequest | None) -> int:
+def _expected(request: ChatRequest | ForwardedRequest) -> int:
     """The prompt's tokens by its length, and as many more as the client allows."""
-    if not isinstance(request, ChatRequest):
+    if isinstance(request, ForwardedRequest):
         return 0
     prompt = request.prompt_tokens
     if prompt is None:

@@ -44,7 +44,7 @@ class CostReader(Protocol):
         """`summary(by, limit=…, **filters)`: calls, tokens and cost, a row a group."""
 
 
-def _filters(
+async def _filters(
     request: Request,
     since: datetime | None = None,
     until: datetime | None = None,
@@ -53,18 +53,15 @@ def _filters(
     tier: Literal["small", "large"] | None = None,
     tag: Annotated[str | None, Query(max_length=256, pattern=r"^[^\x00]*=[^\x00]*$")] = None,
 ) -> dict[str, Any]:
-    """Which calls are asked for; a virtual key may ask for its own alone."""
+    """Which calls are asked for; a virtual key may ask for its own alone, at its rate."""
     exchange = exchange_of(request.scope)
     if not exchange.is_master:
         if key not in {None, exchange.key_id}:
             raise Forbidden("A virtual key sees its own costs alone.", param="key")
         key = exchange.key_id
+    await admit(exchange, None)
     filters = {"since": since, "until": until, "key": key, "model": model, "tier": tier}
     return {**filters, "tag": tag}
-
-
-async def _counted(request: Request) -> None:
-    await admit(exchange_of(request.scope), None)
 
 
 def costs_routes(reader: CostReader, what_if_record: WhatIf) -> APIRouter:
@@ -72,7 +69,7 @@ def costs_routes(reader: CostReader, what_if_record: WhatIf) -> APIRouter:
     router = APIRouter(tags=["costs"])
 
     # Not a coroutine: reading blocks, so it runs in a thread of the pool.
-    @router.get("/v1/costs", dependencies=[Depends(_counted)])
+    @router.get("/v1/costs")
     def costs(
         filters: Annotated[dict[str, Any], Depends(_filters)],
         by: Literal["model", "tier", "key", "tag", "day"] | None = None,

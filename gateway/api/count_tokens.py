@@ -47,9 +47,9 @@ def count_tokens_routes(measurer: PromptMeasurer, body_limit_bytes: int) -> APIR
         payload = parse_object(body)
         checked(COUNTED_FIELDS, payload)
         exchange = exchange_of(request.scope)
+        chat, caller = request_of(body, payload), caller_of(request.scope, exchange)
         await admit(exchange, None)
-        caller = caller_of(request.scope, exchange)
-        length = await measurer.prompt_length(request_of(body, payload), caller)
+        length = await measurer.prompt_length(chat, caller)
         return Response(
             orjson.dumps({"input_tokens": length.tokens}),
             media_type="application/json",

@@ -43,8 +43,9 @@ def route_routes(
         body = await read_body(request.scope, request.receive, body_limit_bytes)
         chat = parse_chat(body)
         exchange = exchange_of(request.scope)
+        caller = caller_of(request.scope, exchange)
         await admit(exchange, None)
-        explanation = explainer.explain(chat, caller_of(request.scope, exchange))
+        explanation = explainer.explain(chat, caller)
         return Response(
             orjson.dumps(explanation_object(explanation, estimate_costs(chat))),
             media_type="application/json",

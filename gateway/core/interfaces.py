@@ -155,8 +155,8 @@ class Purse(Protocol):
 class Limiter(Protocol):
     """What holds keys to their requests and tokens a minute."""
 
-    async def admit(self, key: VirtualKey, tokens: int) -> Rates:
-        """Count a request and the tokens that it may take."""
+    async def admit(self, key: VirtualKey, tokens: int | None) -> Rates:
+        """Count a request and the tokens that it may take; None asks for no tokens."""
 
     def correct(self, key: VirtualKey, tokens: int) -> None:
         """Count tokens that were more (or fewer, below 0) than was thought; returns at once."""

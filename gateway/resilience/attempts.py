@@ -67,7 +67,10 @@ class AttemptPlan:
 
     @property
     def free_number(self) -> int:
-        """The number that no attempt has, where the last one has left its own free."""
+        """The number that no attempt has, where the last one has left its own free.
+
+        Above 1 only beside a hedge: the request's first row then has none of what a first has.
+        """
         return self._number + self._is_hedged
 
     def first(self) -> Attempt:

@@ -12,7 +12,7 @@ from gateway.accounting.access.keys import KeyRecord, record_of
 from gateway.accounting.access.spending import Spending, spending_of
 from gateway.accounting.access.tables import budget_marks, virtual_keys
 from gateway.accounting.database import iso_z
-from gateway.accounting.pricing import usd_of, usd_text
+from gateway.accounting.pricing import usd_text_of
 from gateway.accounting.query import LedgerReader
 from gateway.core.access import period_end, period_start
 
@@ -51,11 +51,11 @@ def _shown(connection: Connection, record: KeyRecord, now: datetime) -> dict[str
     return {
         "key_id": key.key_id,
         "name": key.name,
-        "budget_usd": usd_text(usd_of(budget.pico)),
+        "budget_usd": usd_text_of(budget.pico),
         "period": budget.period,
         "over": budget.over,
-        "spent_usd": usd_text(usd_of(spending.spent)),
-        "reserved_usd": usd_text(usd_of(spending.reserved)),
+        "spent_usd": usd_text_of(spending.spent),
+        "reserved_usd": usd_text_of(spending.reserved),
         "resets_at": None if end is None else iso_z(end),
         "state": _state(connection, record, spending, now),
     }

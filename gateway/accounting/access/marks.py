@@ -15,7 +15,7 @@ from gateway.accounting.access.keys import record_of
 from gateway.accounting.access.reserving import USED_UP
 from gateway.accounting.access.tables import budget_marks, virtual_keys
 from gateway.accounting.database import PICO_A_MICRO, daily_totals, iso_z, open_for_reading
-from gateway.accounting.pricing import usd_of, usd_text
+from gateway.accounting.pricing import usd_text_of
 from gateway.core.access import PERIODS, Budget, Period, VirtualKey, period_end, period_start
 
 
@@ -49,7 +49,7 @@ class Mark:
     def message(self) -> dict[str, Any]:
         """What a webhook is told; `text` is for those that show one."""
         budget = self.budget
-        limit, spent = usd_text(usd_of(budget.pico)), usd_text(usd_of(self.spent))
+        limit, spent = usd_text_of(budget.pico), usd_text_of(self.spent)
         end = period_end(budget.period, self.at)
         each = "in all" if budget.period == "total" else f"a {budget.period}"
         text = f"The key '{self.name}' has spent {spent} of {limit} USD {each}: {self.percent} %."

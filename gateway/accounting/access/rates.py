@@ -99,8 +99,8 @@ class RateLimits:
         self._is_away = False
         self._corrections: set[asyncio.Task[None]] = set()
 
-    async def admit(self, key: VirtualKey, tokens: int) -> Rates:
-        """Count a request of a key, and the tokens that it may take."""
+    async def admit(self, key: VirtualKey, tokens: int | None) -> Rates:
+        """Count a request of a key, and the tokens that it may take; None asks for no tokens."""
         await self._load()
         headers: list[tuple[bytes, bytes]] = []
         requests: Standing | None = None
@@ -110,7 +110,7 @@ class RateLimits:
             headers += _headers(b"requests", requests)
             if not requests.kept:
                 return Rates(tuple(headers), _refusal(key, "requests", requests))
-        if key.tpm is not None:
+        if key.tpm is not None and tokens is not None:
             tpm = key.tpm
             standing = await self._counted(lambda to: to.tokens(key.key_id, tpm, tokens))
             headers += _headers(b"tokens", standing)

@@ -160,11 +160,13 @@ def _print_tables(
         print_scenarios(console, outcomes, report.what_if)
         return
     calls, whole = reader.count(**report.filters), True
+    # Sums outlive their rows, and only rows can be compared.
+    is_large = calls > _MOST_COMPARED and reader.kept(**report.filters) > _MOST_COMPARED
     if report.by is None:
         rows = reader.rows(limit=report.limit or _TABLE_ROWS, **report.filters)
         table, empty = _rows_table(rows), not rows
     else:
-        whole = calls > _MOST_COMPARED or calls <= reader.kept(**report.filters)
+        whole = is_large or calls <= reader.kept(**report.filters)
         groups = reader.summary(report.by, **report.filters)
         # A call counts under each of its tags.
         once = groups if report.by != "tag" else reader.summary("tier", **report.filters)
@@ -177,7 +179,7 @@ def _print_tables(
     console.print(table)
     if not whole:
         console.print("Older rows are deleted and live on in the sums above; of those kept:")
-    if calls > _MOST_COMPARED:
+    if is_large:
         console.print(bill(reader.summary("tier", **report.filters)), highlight=False)
         return
     (outcome,) = _weighed(reader, deployments, report, "all-large")

@@ -58,6 +58,10 @@ async def test_tokens_are_counted_before_and_put_right_after(
     too_large = (await limits.admit(key, 101)).refusal
     assert too_large is not None
     assert too_large.exhausted
+    await limits.corrected(key, 100)
+    assert (await limits.admit(key, 0)).refusal is not None
+    own_work = await limits.admit(key, None)
+    assert (own_work.refusal, told(own_work)) == (None, {}), "it takes no tokens"
     await limits.close()
 
 

@@ -180,7 +180,7 @@ INLINE __m256i eight_dots(__m256i sums, __m256i unsigned_bytes, __m256i signed_b
     __m256i pairs = _mm256_maddubs_epi16(unsigned_bytes, signed_bytes);
     return _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
-/* A group's 16 pairs of products lie within 16 * 15 * 127, so that their sums fit into 16 bits. */
+/* A lane adds up 16 products of a group, at most 16 * 15 * 128: that fits into 16 bits. */
 INLINE integers dot_4_bits(integers sums, codes weights, const int8_t *four)
 {
     __m256i inputs = eight_inputs(four);

@@ -134,7 +134,7 @@ def tokens_of(kind: Kind, count: int, seed: int = 0) -> list[int]:
 def assert_close(found: torch.Tensor, exact: torch.Tensor) -> None:
     """What rounding activations to int8 twice, and keys and values to bfloat16, may come to."""
     assert found.shape == exact.shape
-    assert (found - exact).norm() < 0.01 * exact.norm()
+    assert (found - exact).norm() < 0.008 * exact.norm()
 
 
 @pytest.mark.usefixtures("_kernels")
