@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import signal
@@ -10,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ import httpx
 import yaml
 
 START_TIMEOUT_S = 120
+
+#: Below those that the system hands out, and others for each of pytest's processes (gw0, gw1, …).
+_FIRST_PORT = 20_000 + 1000 * int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+_PORTS = itertools.cycle(range(_FIRST_PORT, _FIRST_PORT + 1000))
 
 
 @dataclass(slots=True)
@@ -72,10 +77,12 @@ def run_cli(*arguments: object, env: Mapping[str, str] | None = None, status: in
 
 
 def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """A port that neither another of pytest's processes nor an outgoing connection takes."""
+    for port in _PORTS:
+        with socket.socket() as listener, suppress(OSError):
+            listener.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("there are always more ports")
 
 
 @contextmanager
